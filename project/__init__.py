@@ -1,0 +1,1 @@
+"""Train the classic networks on images and text: `python -m project.train model=resnet`."""

@@ -1,0 +1,28 @@
+"""TensorBoard's event files, in the run's own folder."""
+
+from pathlib import Path
+
+from lightning.pytorch.loggers import TensorBoardLogger
+
+
+class RunLogger(TensorBoardLogger):
+    """Writes event files straight into `folder`, and nothing beside them.
+
+    Args:
+        folder: the run's folder.
+        purge_step: on resuming, the first step of which the event files may hold stale values; TensorBoard drops
+            everything from there on, so that curves neither overlap nor leave a gap.
+    """
+
+    def __init__(self, folder: str, purge_step: int | None = None) -> None:
+        super().__init__(
+            save_dir=folder, name="", version="", default_hp_metric=False, purge_step=purge_step, max_queue=100
+        )
+
+    @property
+    def log_dir(self) -> str:
+        return str(Path(self.save_dir or "."))
+
+    def save(self) -> None:
+        """Flush; the run's folder holds its config already, so no `hparams.yaml`."""
+        self.experiment.flush()

@@ -1,0 +1,1 @@
+"""LightningDataModules, one per data set, and the batch loader that they share."""

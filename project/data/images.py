@@ -1,0 +1,149 @@
+"""What the data sets of images in memory share: the validation split, the sizes, the loaders."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+
+from project.data.loader import EpochLoader, ImageLoader
+from project.errors import UserError
+
+Labelled = tuple[np.ndarray, np.ndarray]  # images (N, H, W, 3) uint8, labels (N,) int64
+
+
+def require(holds: bool, law: str, got: object) -> None:
+    """An argument's law, and the value that breaks it."""
+    if not holds:
+        raise ValueError(f"{law}, got {got}")
+
+
+class ImageDataModule(LightningDataModule):
+    """A data set of small images for classification. A member gives `classes` and `read`.
+
+    After `setup`: `sizes` for the network, `classes` by label, `mean` and `std` per channel for pixels in 0..1
+    (measured on the training images), `counts` of images per split. Batches are (images (B, 3, H, W) float32
+    channels_last, labels (B,) int64), on the trainer's device, and `batch_size` is shared among its processes.
+
+    Raises:
+        ValueError: an argument out of its range.
+        UserError: data that are missing, broken, or too few for what is asked.
+    """
+
+    classes: list[str]
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        seed: int = 0,
+        shift: int = 4,
+        flip: bool = True,
+        cutout: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__()
+        require(batch_size >= 1, "data.batch_size must be at least 1", batch_size)
+        require(eval_batch_size >= 1, "data.eval_batch_size must be at least 1", eval_batch_size)
+        require(0 < val_fraction < 1, "data.val_fraction must lie between 0 and 1, both excluded", val_fraction)
+        require(split_seed >= 0, "data.split_seed must be at least 0", split_seed)
+        require(seed >= 0, "data.seed must be at least 0", seed)
+        require(shift >= 0, "data.shift must be at least 0 pixels", shift)
+        require(cutout >= 0, "data.cutout must be at least 0 pixels (0: none)", cutout)
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.val_fraction, self.split_seed, self.seed = val_fraction, split_seed, seed
+        self.shift, self.flip, self.cutout, self.shuffle = shift, flip, cutout, shuffle
+        self.splits: dict[str, Labelled] = {}
+        self.mean: list[float] = []
+        self.std: list[float] = []
+
+    def read(self) -> dict[str, Labelled]:
+        """The images of `train` and `test`, and of `val` where the data set has its own."""
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data once, hold the validation images out of the training images, measure the mean."""
+        if self.splits:
+            return
+        splits = self.read()
+        if "val" not in splits:
+            images, labels = splits["train"]
+            kept, held = stratified_split(labels, self.val_fraction, self.split_seed)
+            splits["train"], splits["val"] = (images[kept], labels[kept]), (images[held], labels[held])
+        for name, (_, labels) in splits.items():
+            if not len(labels):
+                raise UserError(f"The {name} set has no images (data.val_fraction={self.val_fraction}).")
+        self.mean, self.std = mean_and_std(splits["train"][0])
+        self.splits = splits
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: len(self.splits[name][1]) for name in ("train", "val", "test")}
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a network is built from."""
+        height, width = self.splits["train"][0].shape[1:3]
+        return {"num_classes": len(self.classes), "image_shape": [3, height, width]}
+
+    def train_dataloader(self) -> EpochLoader:
+        return self._loader("train", train=True)
+
+    def val_dataloader(self) -> EpochLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> EpochLoader:
+        return self._loader("test")
+
+    def _loader(self, split: str, train: bool = False) -> EpochLoader:
+        images, labels = (torch.from_numpy(array) for array in self.splits[split])
+        return ImageLoader(
+            images,
+            labels,
+            self.batch_size if train else self.eval_batch_size,
+            mean=self.mean,
+            std=self.std,
+            train=train,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            shift=self.shift,
+            flip=self.flip,
+            cutout=self.cutout,
+            **placement(self),
+        )
+
+
+def placement(module: LightningDataModule) -> dict[str, Any]:
+    """The device, rank and world size of the trainer that the module is attached to; alone: the CPU."""
+    trainer = module.trainer
+    if trainer is None:
+        return {"device": torch.device("cpu"), "rank": 0, "world_size": 1}
+    return {"device": trainer.strategy.root_device, "rank": trainer.global_rank, "world_size": trainer.world_size}
+
+
+def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted indices (kept, held): of each class's n images round(n * fraction) are held, but never all of them.
+
+    A function of the labels, the fraction and the seed alone.
+    """
+    held = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(int(len(members) * fraction + 0.5), len(members) - 1)
+        held.append(np.random.default_rng((seed, int(label))).permutation(members)[:count])
+    chosen = np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def mean_and_std(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Per channel of (N, H, W, 3) uint8, for pixels in 0..1; the sums are exact, whatever the number of threads."""
+    count, chunk = images.size // 3, 256  # 256 * 255^2 < 2^24: float32 holds each chunk's sums without rounding
+    sums = torch.zeros(2, images[0].size, dtype=torch.float64)
+    for start in range(0, len(images), chunk):
+        pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + chunk])).flatten(1).float()
+        sums += torch.stack([pixels.sum(0), pixels.square_().sum(0)])
+    mean, square = sums.view(2, -1, 3).sum(1) / count
+    std = (square - mean**2).clamp(min=1.0).sqrt()  # 1: the noise of an even channel is not to be blown up
+    return (mean / 255).tolist(), (std / 255).tolist()

@@ -1,0 +1,139 @@
+"""Ten kinds of coloured figures, drawn on the spot: a data set that needs no file and no network."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from project.data.images import ImageDataModule, Labelled, require
+
+SIDE = 32
+Plane = np.ndarray  # (n, H, W), in units of the figure's radius
+
+
+def _triangle(x: Plane, y: Plane) -> Plane:
+    """The farthest of three sides, each half a radius away; one corner points up."""
+    return np.maximum(y, 0.866 * np.abs(x) - 0.5 * y) - 0.5
+
+
+def _star(x: Plane, y: Plane) -> Plane:
+    """Five points; the inner corners lie at 0.4 of the radius."""
+    step = 2 * np.pi / 5
+    angle = np.arctan2(x, -y)
+    angle = np.abs(angle - step * np.round(angle / step))  # 0 at a point, step / 2 at an inner corner
+    radius = np.hypot(x, y)
+    inner_across, inner_along = 0.4 * np.sin(step / 2), 0.4 * np.cos(step / 2)
+    rise, run = 1 - inner_along, inner_across  # a side goes from the point (0, 1) to the inner corner
+    return (rise * radius * np.sin(angle) + run * (radius * np.cos(angle) - 1)) / math.hypot(rise, run)
+
+
+def _plus(x: Plane, y: Plane) -> Plane:
+    across, along = np.minimum(np.abs(x), np.abs(y)), np.maximum(np.abs(x), np.abs(y))
+    return np.maximum(across - 0.28, along - 0.95)
+
+
+def _cross(x: Plane, y: Plane) -> Plane:
+    return _plus((x + y) / math.sqrt(2), (x - y) / math.sqrt(2))
+
+
+def _crescent(x: Plane, y: Plane) -> Plane:
+    return np.maximum(np.hypot(x, y) - 1, 0.8 - np.hypot(x - 0.5, y))
+
+
+# Below 0 inside, above 0 outside, near the edge the distance to it. No class becomes another when mirrored.
+FIGURES: dict[str, Callable[[Plane, Plane], Plane]] = {
+    "disc": lambda x, y: np.hypot(x, y) - 0.9,
+    "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.72) - 0.22,
+    "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.78,
+    "frame": lambda x, y: np.abs(np.maximum(np.abs(x), np.abs(y)) - 0.62) - 0.2,
+    "diamond": lambda x, y: (np.abs(x) / 0.7 + np.abs(y) - 1) * 0.57,
+    "triangle": _triangle,
+    "plus": _plus,
+    "cross": _cross,
+    "star": _star,
+    "crescent": _crescent,
+}
+
+
+def _cover(rng: np.random.Generator, n: int) -> np.ndarray:
+    """How much of each pixel its figure covers, (n, H, W), 0 to 1: the classes in turn, anywhere, of any size."""
+    centre = (SIDE - 1) / 2 + rng.uniform(-4, 4, (2, n, 1, 1)).astype(np.float32)
+    radius = rng.uniform(7, 11.5, (n, 1, 1)).astype(np.float32)
+    tilt = np.deg2rad(rng.uniform(-12, 12, (n, 1, 1))).astype(np.float32)
+    line = np.arange(SIDE, dtype=np.float32)
+    down, across = (line[:, None] - centre[0]) / radius, (line - centre[1]) / radius
+    x, y = np.cos(tilt) * across + np.sin(tilt) * down, np.cos(tilt) * down - np.sin(tilt) * across
+    distance = np.empty_like(x)
+    for label, figure in enumerate(FIGURES.values()):
+        members = slice(label, None, len(FIGURES))
+        distance[members] = figure(x[members], y[members])
+    return (0.5 - distance * radius).clip(0, 1)
+
+
+def _colours(rng: np.random.Generator, n: int) -> np.ndarray:
+    """The grounds' and the figures' colours, (2, n, 3), at least 90 apart in one channel, lighter or darker."""
+    ground, colour = rng.uniform(20, 235, (2, n, 3)).astype(np.float32)
+    channel = rng.integers(0, 3, n)
+    old = ground[np.arange(n), channel]
+    away = rng.uniform(90, 150, n) * np.where(old < 128, 1, -1)
+    colour[np.arange(n), channel] = old + away
+    return np.stack([ground, colour])
+
+
+def _blots(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
+    """Three soft blots of any colour on each ground, each up to a third of the picture wide."""
+    n, line = len(images), np.arange(SIDE, dtype=np.float32)
+    for _ in range(3):
+        row, column = rng.uniform(0, SIDE, (2, n, 1)).astype(np.float32)
+        width = rng.uniform(1, 4, (n, 1)).astype(np.float32)
+        down, across = (np.exp(-(((line - middle) / width) ** 2)) for middle in (row, column))  # (n, H), (n, W)
+        colour = rng.uniform(-100, 100, (n, 1, 1, 3)).astype(np.float32)
+        images += (down[:, :, None] * across[:, None, :])[..., None] * colour
+    return images
+
+
+def _paint(rng: np.random.Generator, n: int) -> np.ndarray:
+    ground, colour = _colours(rng, n)[:, :, None, None]  # (n, 1, 1, 3)
+    slope = rng.uniform(-60, 60, (2, n, 1, 1, 3)).astype(np.float32)
+    line = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)[:, None]
+    images = _blots(rng, ground + slope[0] * line + slope[1] * line[:, None])
+    images += _cover(rng, n)[..., None] * (colour - images)
+    images += 12 * rng.standard_normal(images.shape, dtype=np.float32)
+    return images.clip(0, 255).astype(np.uint8)
+
+
+def draw(count: int, seed: int) -> Labelled:
+    """`count` images (count, 32, 32, 3) and their labels, the classes in turn; a function of both numbers alone.
+
+    Position, size, tilt, both colours, the ground's slope, three blots and the noise all vary.
+    """
+    rng, chunk = np.random.default_rng(seed), 200  # images at a time: what the processor's cache holds
+    images = [_paint(rng, min(chunk, count - start)) for start in range(0, count, chunk)]
+    return np.concatenate(images), np.arange(count) % len(FIGURES)
+
+
+class Shapes(ImageDataModule):
+    """Ten classes in equal numbers, 32x32, the same images in every run."""
+
+    def __init__(
+        self,
+        train_images: int = 10000,
+        test_images: int = 2000,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        seed: int = 0,
+        shift: int = 2,
+        flip: bool = True,
+        cutout: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, shuffle)
+        require(train_images >= 20, "data.train_images must be at least 20", train_images)
+        require(test_images >= 10, "data.test_images must be at least 10", test_images)
+        self.classes = list(FIGURES)
+        self.train_images, self.test_images = train_images, test_images
+
+    def read(self) -> dict[str, Labelled]:
+        return {"train": draw(self.train_images, seed=1), "test": draw(self.test_images, seed=2)}

@@ -1,0 +1,1 @@
+"""Architectures: the papers' equations as `torch.nn.Module`s, without Lightning and without configs."""

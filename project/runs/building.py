@@ -1,0 +1,43 @@
+"""Hydra's `instantiate`, with a person's mistakes told in a line."""
+
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning import LightningDataModule
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+
+from project.errors import UserError
+
+
+def build(node: DictConfig, **arguments: Any) -> Any:
+    """The object that `node` describes.
+
+    Raises:
+        UserError: its arguments are refused by what they are given to; anything else that goes wrong is left as it is.
+    """
+    try:
+        return instantiate(node, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, ValueError | TypeError | MisconfigurationException | ImportError) or cause is error:
+            raise UserError(_said(cause, node)) from error
+        raise
+
+
+def build_data(cfg: DictConfig) -> LightningDataModule:
+    """The DataModule, prepared and set up for training."""
+    data: LightningDataModule = build(cfg.data)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def _said(cause: BaseException, node: DictConfig) -> str:
+    """The cause's own sentence; a third party's is prefixed with what was being built."""
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    target = str(node.get("_target_", "")) if isinstance(node, DictConfig) else ""
+    return text if target.startswith("project.") and isinstance(cause, ValueError) else f"{target}: {text}"

@@ -1,0 +1,175 @@
+"""Finds mistakes in a config before torch is imported: unknown keys, wrong types, misspelt choices.
+
+The types are those that the project's own classes declare: their source is parsed, not imported. What a third party's
+class takes (a `torch.optim` class, the Trainer) is held against the number that its YAML gives.
+"""
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from project.errors import UserError
+from project.runs.signatures import describe, fits, signature
+
+
+def check(cfg: DictConfig, words: list[str], name: str) -> None:
+    """Refuse what can be seen to be wrong from the config alone.
+
+    Args:
+        cfg: the composed config.
+        words: the command line's overrides.
+        name: the entry point's config.
+
+    Raises:
+        UserError: names the key, the value and what it must be.
+    """
+    for path, node in _nodes(cfg, ""):
+        known = signature(str(node["_target_"]))
+        if known is None:
+            continue
+        for key in node:
+            if str(key) in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):
+                continue
+            full = f"{path}.{key}" if path else str(key)
+            if key not in known.parameters:
+                if not known.open:
+                    raise UserError(_unknown(full, [f"{path}.{other}" for other in known.parameters]))
+                continue
+            if OmegaConf.is_missing(node, key):
+                raise UserError(f"{full} must be given: {full}=<{describe(known.parameters[key]) or 'value'}>")
+            _check_type(full, node, str(key), known.parameters[key])
+    _check_numbers(words, name)
+
+
+def _check_type(full: str, node: DictConfig, key: str, annotation: Any) -> None:
+    try:
+        value = node[key]
+    except OmegaConfBaseException:
+        return  # filled in later, from the data
+    if value is None and OmegaConf.is_interpolation(node, key):
+        return  # filled in later, e.g. the run's folder
+    if isinstance(value, DictConfig) and "_target_" in value:
+        return
+    plain = OmegaConf.to_container(value) if isinstance(value, DictConfig | ListConfig) else value
+    if not fits(plain, annotation):
+        raise UserError(f"{full} must be {describe(annotation)}, got {plain!r}")
+
+
+def _check_numbers(words: list[str], name: str) -> None:
+    """Words on the command line where the YAML has a number."""
+    known = groups()
+    suspects = [
+        word
+        for word in _parsed(words)
+        if word.type is OverrideType.CHANGE and word.key_or_group not in known and isinstance(word.value(), str | bool)
+    ]
+    if not suspects:
+        return
+    base = _compose_without_values(name, words)
+    for word in suspects:
+        default = _select(base, word.key_or_group)
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            kind = "a whole number" if isinstance(default, int) else "a number"
+            raise UserError(f"{word.key_or_group} must be {kind} such as {default}, got {word.value()!r}")
+
+
+def explain(error: Exception, words: list[str], name: str) -> str:
+    """Hydra's complaint about a command line in one or two sentences, with the near matches."""
+    text = str(error)
+    if match := re.search(r"Could not (?:find|load) '?(?P<group>[\w/]+)/(?P<choice>[^\s/']+)'?", text):
+        group, choice = match["group"], match["choice"]
+        options = _options(group)
+        return f"{group}={choice}: there is no such choice.{_near(choice, options)} Choices: {', '.join(options)}"
+    if match := re.search(r"Could not override '(?P<key>[^'\s]+)'", text):
+        key = match["key"].removeprefix("hydra.")
+        base = _compose_without_values(name, words)
+        return unknown(key, base)
+    if match := re.search(r"Missing mandatory value: (?P<key>[\w.]+)", text):
+        return f"{match['key']} must be given: {match['key']}=<value>"
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def unknown(key: str, cfg: DictConfig) -> str:
+    """That `cfg` has no `key`, and which of its keys and groups look like it."""
+    return _unknown(key, sorted({*groups(), *_keys(cfg)}))
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    return f"{key}: there is no such option.{_near(key, known)} A new one is added with +{key}=<value>"
+
+
+def _near(word: str, known: list[str]) -> str:
+    """Options that look alike, as a whole or in their last part."""
+    near = get_close_matches(word, known, n=3, cutoff=0.6)
+    last = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
+    near += [last[part] for part in get_close_matches(word.rsplit(".", 1)[-1], list(last), n=2, cutoff=0.75)]
+    near = list(dict.fromkeys(near))[:3]
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _nodes(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
+    """Every part of the config that names a class, with its dotted path."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    if "_target_" in node:
+        yield path, node
+    for key in node:
+        child = node._get_node(key)
+        yield from _nodes(child, f"{path}.{key}" if path else str(key))
+
+
+def _keys(node: DictConfig, path: str = "") -> Iterator[str]:
+    for key in node:
+        full = f"{path}.{key}" if path else str(key)
+        yield full
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            yield from _keys(child, full)
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException:
+        return None
+
+
+def _parsed(words: list[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides([word for word in words if "=" in word and not word.startswith("-")])
+
+
+def _compose_without_values(name: str, words: list[str]) -> DictConfig:
+    """The config that the command line's choices alone give; those that do not exist are left out."""
+    from hydra import compose, initialize_config_dir
+
+    from project.runs.command import CONF
+
+    choices = {group: _options(group) for group in groups()}
+    chosen = []
+    for word in _parsed(words):
+        group = word.key_or_group
+        if group in choices and str(word.value()) in choices[group]:
+            chosen.append(f"{group}={word.value()}")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=chosen)
+
+
+def groups() -> set[str]:
+    """The config groups: the folders of `conf/`."""
+    from project.runs.command import CONF
+
+    return {str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()}
+
+
+def _options(group: str) -> list[str]:
+    from project.runs.command import CONF
+
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

@@ -1,0 +1,79 @@
+"""Commands: Hydra reads the command line, mistakes are answered in a line or two, nothing heavy is imported for that."""
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from project.errors import Stopped, UserError
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_PACKAGE = Path(__file__).parents[1]
+# at the top of the repository, or inside the installed package
+CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+
+
+def command(name: str, function: Callable[[DictConfig, list[str]], Any]) -> Callable[[], None]:
+    """The `main` of an entry point: composes `conf/<name>.yaml` with the command line and calls `function`.
+
+    Args:
+        name: the entry point and its config.
+        function: takes the config and the words of the command line.
+    """
+
+    wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+    def entry(cfg: DictConfig) -> Any:
+        from project.runs.checks import check
+
+        words = list(HydraConfig.get().overrides.task)
+        try:
+            check(cfg, words, name)
+            return function(cfg, words)
+        except tuple(kind for kind in (UserError, Stopped, KeyboardInterrupt) if not wants_trace) as error:
+            _report(error, name)  # here, because Hydra prints a line of its own about what leaves a job
+
+    def main() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them
+        try:
+            hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(entry)()
+        except (UserError, Stopped, KeyboardInterrupt, HydraException, OmegaConfBaseException, OSError) as error:
+            if wants_trace:
+                raise
+            _report(error, name)
+
+    return main
+
+
+def _report(error: BaseException, name: str) -> NoReturn:
+    """Print what happened in a line or two and end with the exit code for it."""
+    if isinstance(error, Stopped):
+        message, code = str(error), 128 + error.signal
+    elif isinstance(error, KeyboardInterrupt):
+        message, code = "stopped", 130
+    else:
+        message, code = f"error: {_explain(error, name)}", 1
+    print(message, file=sys.stderr)
+    logging.shutdown()
+    sys.exit(code)
+
+
+def _explain(error: BaseException, name: str) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        from project.runs.checks import explain
+
+        return explain(error, sys.argv[1:], name)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return f"cannot write {error.filename or 'a file'}: {error.strerror}"
+    raise error

@@ -1,0 +1,155 @@
+"""A run's folder: made once, never shared, held by one process at a time, found again."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from project.errors import UserError
+
+CONFIG, METRICS, DATA = "config.yaml", "metrics.json", "data.json"
+
+
+def make_folder(cfg: DictConfig) -> Path:
+    """A new folder for this run: `cfg.folder`, or `<outputs>/train/<name>/<time>` with a number if that second is taken.
+
+    Raises:
+        UserError: it cannot be made, or `cfg.folder` holds a run already.
+    """
+    try:
+        if cfg.folder is not None:
+            folder = Path(cfg.folder).absolute()
+            if (folder / CONFIG).exists():
+                raise UserError(f"folder={cfg.folder} holds a run already: go on with resume={cfg.folder}, or name another")
+            if folder.is_dir() and any(folder.iterdir()):
+                raise UserError(f"folder={cfg.folder} is not empty: name a new one")
+            folder.mkdir(parents=True, exist_ok=True)
+            return _writable(folder)
+        parent = Path(cfg.outputs).absolute() / "train" / str(cfg.name)
+        parent.mkdir(parents=True, exist_ok=True)
+        time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        number = 0
+        while True:
+            folder = parent / (f"{time}-{number}" if number else time)
+            try:
+                folder.mkdir()
+                return _writable(folder)
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(
+            f"cannot write a run's folder at {error.filename}: {error.strerror}. "
+            "Choose another place with outputs=<folder> or folder=<folder>"
+        ) from error
+
+
+def _writable(folder: Path) -> Path:
+    probe = folder / ".probe"
+    probe.touch()
+    probe.unlink()
+    return folder
+
+
+def discard(folder: Path) -> None:
+    """Remove a run's folder in which nothing was trained, and the folders above it that it leaves empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in list(folder.parents)[:3]:
+        try:
+            parent.rmdir()
+        except OSError:
+            return
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The run's folder for this process alone; the kernel lets go of it however the process ends.
+
+    Raises:
+        UserError: another process trains this run.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise UserError(f"the run {folder} is being trained by another process: wait for it, or stop it first") from error
+
+
+def find_run(name: str, outputs: str = "outputs") -> Path:
+    """The folder of a run: a path to it (or to a file in it), or `latest` for the newest one below `outputs`.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    if name == "latest":
+        runs = [path.parent for path in Path(outputs).glob(f"train/**/{CONFIG}")]
+        if not runs:
+            raise UserError(f"there is no run in {Path(outputs) / 'train'} yet: train one, or name its folder")
+        # started last: a run's folder bears its time; the number of a shared second is compared as a number
+        return max(runs, key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run.name)).absolute()
+    path = Path(name).absolute()
+    for folder in (path, path.parent, path.parent.parent):
+        if (folder / CONFIG).is_file():
+            return folder
+    what = "does not exist" if not path.exists() else f"has no {CONFIG}, so it is no run's folder"
+    raise UserError(f"{name} {what}. A run's folder looks like outputs/train/resnet/2026-01-31_12-00-00")
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The config of the run in `folder`.
+
+    Raises:
+        UserError: it is not readable.
+    """
+    try:
+        cfg = OmegaConf.load(folder / CONFIG)
+    except Exception as error:  # YAML's and OmegaConf's errors share no base
+        raise UserError(f"{folder / CONFIG} is not readable: {error}") from error
+    if not isinstance(cfg, DictConfig) or "model" not in cfg:
+        raise UserError(f"{folder / CONFIG} is not the config of a run")
+    return cfg
+
+
+def save_config(cfg: DictConfig, folder: Path) -> None:
+    """Write `config.yaml`, resolved, whole or not at all."""
+    partial = folder / (CONFIG + ".partial")
+    OmegaConf.save(cfg, partial, resolve=True)
+    partial.replace(folder / CONFIG)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    partial.replace(path)
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """What the project logs goes to the terminal and to `path`."""
+    logger = logging.getLogger("project")
+    console, file = logging.StreamHandler(), logging.FileHandler(path)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        console.setLevel(logging.WARNING)
+    for handler in (console, file):
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (console, file):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.level, logger.propagate = before

@@ -1,0 +1,90 @@
+"""What a run must remember to be repeated: config, overrides, seed, code, packages, hardware."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from project.runs.folder import save_config, write_json
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "optuna", "tensorboard", "numpy", "pillow")
+
+
+def record(folder: Path, cfg: DictConfig) -> None:
+    """Write `config.yaml` (resolved), `overrides.yaml`, `environment.json` and, with uncommitted changes, `git.diff`."""
+    save_config(cfg, folder)
+    words = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    OmegaConf.save(OmegaConf.create(words), folder / "overrides.yaml")
+    git, diff = _git()
+    if diff:
+        (folder / "git.diff").write_text(diff)
+    write_json(
+        folder / "environment.json",
+        {
+            "command": shlex.join(["python", *sys.orig_argv[1:]]),
+            "seed": cfg.seed,
+            "git": git,
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in PACKAGES},
+            "hardware": hardware(),
+        },
+    )
+
+
+def hardware() -> dict[str, Any]:
+    """The machine in a few words: system, processor, usable cores, torch's threads, GPUs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git() -> tuple[dict[str, Any] | None, str]:
+    """Commit and uncommitted diff of the repository that holds this code, or else of the current folder's."""
+    for place in (Path(__file__).parent, Path.cwd()):
+        # a virtual environment inside a repository is not of it
+        if place == Path(__file__).parent and not _run(place, "ls-files", Path(__file__).name):
+            continue
+        commit = _run(place, "rev-parse", "HEAD")
+        if commit:
+            diff = _run(place, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
+            return {"commit": commit.strip(), "uncommitted": bool(diff)}, diff
+    return None, ""
+
+
+def _run(place: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=place, capture_output=True, text=True, timeout=20, errors="replace")
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,57 @@
+"""The config of a run that is gone on with: its own, plus what the command line changes."""
+
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from project.errors import UserError
+from project.runs.checks import groups, unknown
+from project.runs.folder import find_run, read_config
+
+
+def resumed_config(name: str, words: list[str], outputs: str) -> DictConfig:
+    """The config of the run `name` with the values of the command line's `words`, and with `resume` set.
+
+    Args:
+        name: a run's folder, or `latest`.
+        words: the command line's overrides; of these, `resume` and `outputs` only say where the run is.
+        outputs: where `latest` looks.
+
+    Raises:
+        UserError: no such run; a word that would make another run of it.
+    """
+    folder = find_run(name, outputs)
+    cfg = relocated(read_config(folder), folder)
+    for word in OverridesParser.create().parse_overrides(words):
+        key = word.key_or_group
+        if key in ("resume", "outputs") or key.startswith("hydra."):
+            continue
+        if key in groups():
+            raise UserError(
+                f"{key}={word.value()}: a run is resumed with its own {key}. Values can be changed, e.g. "
+                "trainer.max_epochs=200; for another choice start a new run"
+            )
+        if OmegaConf.select(cfg, key, default=cfg) is cfg and not word.is_add():
+            raise UserError(unknown(key, cfg))
+        OmegaConf.update(cfg, key, word.value(), force_add=True)
+    cfg.resume = str(folder)
+    return cfg
+
+
+def relocated(cfg: DictConfig, folder: Path) -> DictConfig:
+    """`cfg` with every path into the run's former folder led to `folder`: runs may be moved."""
+    former = str(cfg.folder)
+
+    def lead(node: DictConfig | ListConfig) -> None:
+        keys = node.keys() if isinstance(node, DictConfig) else range(len(node))
+        for key in keys:
+            value = node[key]
+            if isinstance(value, DictConfig | ListConfig):
+                lead(value)
+            elif isinstance(value, str) and (value == former or value.startswith(former + "/")):
+                node[key] = str(folder) + value[len(former) :]
+
+    lead(cfg)
+    return cfg
+

@@ -1,0 +1,1 @@
+"""LightningModules, one per learning problem: loss, metrics, what is logged."""

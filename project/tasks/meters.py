@@ -1,0 +1,62 @@
+"""Sums kept on the training device: what is measured at every step costs one addition there, and nothing is read back."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Meter:
+    """Running sums of per-sample measures over an epoch, and over the interval since they were last read.
+
+    Args:
+        names: the measures, e.g. `("loss", "accuracy")`; the number of samples is counted beside them.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.epoch: Tensor | None = None  # (measures + 1,), the last entry counts samples
+        self.interval: Tensor | None = None
+
+    def add(self, sums: Sequence[Tensor], samples: int) -> None:
+        """Add one batch: `sums[i]` is measure i summed over the batch's samples (a scalar each)."""
+        # float64 keeps counts exact and a million losses to nine digits; MPS has none
+        dtype = torch.float32 if sums[0].device.type == "mps" else torch.float64
+        batch = torch.stack([*(value.detach().to(dtype) for value in sums), sums[0].new_full((), samples, dtype=dtype)])
+        self.interval = batch if self.interval is None else self.interval.add_(batch)
+
+    def read_interval(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Means since the last call, over all ranks (`reduce` sums a tensor over them); empty without samples."""
+        interval = self.interval
+        if interval is None:
+            return {}
+        self.epoch = interval.clone() if self.epoch is None else self.epoch.add_(interval)
+        self.interval = None
+        return self._means(reduce(interval.clone()))
+
+    def read_epoch(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Means over the whole epoch and all ranks; then the next epoch starts from nothing."""
+        if self.interval is not None:
+            self.epoch = self.interval if self.epoch is None else self.epoch.add_(self.interval)
+        epoch, self.epoch, self.interval = self.epoch, None, None
+        return {} if epoch is None else self._means(reduce(epoch))
+
+    def clear(self) -> None:
+        """Forget everything: an epoch that was begun is begun anew."""
+        self.epoch = self.interval = None
+
+    def state_dict(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """The sums over all ranks, so that a checkpoint can be resumed with any number of them."""
+        sums = {"epoch": self.epoch, "interval": self.interval}
+        return {name: reduce(value.clone()) for name, value in sums.items() if value is not None}
+
+    def load_state_dict(self, state: dict[str, Tensor], device: torch.device, first_rank: bool) -> None:
+        """The inverse of `state_dict`: the first rank takes the sums, the others start from nothing."""
+        self.clear()
+        if first_rank:
+            self.epoch = state["epoch"].to(device, copy=True) if "epoch" in state else None
+            self.interval = state["interval"].to(device, copy=True) if "interval" in state else None
+
+    def _means(self, sums: Tensor) -> dict[str, float]:
+        *values, samples = sums.tolist()  # the one read from the device
+        return {name: value / samples for name, value in zip(self.names, values, strict=True)}

@@ -1,0 +1,143 @@
+"""What every learning problem shares: a network, its optimizer and schedule, and measures that cost the step nothing."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from project.tasks.meters import Meter
+from project.tasks.schedules import Schedule, Steps, constant
+
+Stage = Literal["train", "val", "test"]
+
+
+class Task(LightningModule):
+    """Trains `net` on what `measure` says.
+
+    A task names its measures and computes them for one batch; sums, logging, optimizer and schedule are here. What is
+    logged: `train/<measure>` every `trainer.log_every_n_steps` steps, `val/<measure>` at validation, `test/<measure>`
+    at the end, each against the number of samples seen.
+
+    Args:
+        net: the network.
+        optimizer: takes parameters or parameter groups, e.g. `partial(SGD, lr=0.1)`.
+        scheduler: one of `project.tasks.schedules`.
+        decay_norms_and_biases: false leaves biases and the weights of normalisation layers out of `weight_decay`.
+    """
+
+    measures: ClassVar[Sequence[str]] = ("loss",)
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Callable[..., Optimizer] | None = None,
+        scheduler: Callable[[Optimizer, Steps], Schedule] = constant,
+        decay_norms_and_biases: bool = True,
+    ) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.decay_norms_and_biases = decay_norms_and_biases
+        self.samples_seen = 0
+        stages: tuple[Stage, ...] = ("train", "val", "test")
+        self.meters = {stage: Meter(self.measures) for stage in stages}
+
+    @abstractmethod
+    def measure(self, batch: Any, stage: Stage) -> tuple[Tensor, Sequence[Tensor], int]:
+        """One batch: the loss to minimise, each measure summed over the batch's samples, the number of samples."""
+
+    @property
+    def logged(self) -> list[str]:
+        """The names of everything that a run of this task logs and that `monitor` can be."""
+        return [f"{stage}/{name}" for stage in ("train", "val") for name in self.measures]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss, sums, samples = self.measure(batch, "train")
+        self.meters["train"].add(sums, samples)
+        self.samples_seen += samples * self.trainer.world_size
+        return loss
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # before the step and not after the last one, so that a checkpoint between the two holds what is not yet logged
+        if self.trainer.fit_loop.total_batch_idx % self.trainer.log_every_n_steps == 0:
+            self._log_interval()
+
+    def on_train_epoch_end(self) -> None:
+        self._log_interval()
+        means = self.meters["train"].read_epoch(self._sum_over_ranks)
+        self.log_dict({f"train/{name}": value for name, value in means.items()}, logger=False)
+
+    def on_validation_epoch_start(self) -> None:
+        self.meters["val"].clear()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        _, sums, samples = self.measure(batch, "val")
+        self.meters["val"].add(sums, samples)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("val")
+
+    def on_test_epoch_start(self) -> None:
+        self.meters["test"].clear()
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        _, sums, samples = self.measure(batch, "test")
+        self.meters["test"].add(sums, samples)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch("test")
+
+    def configure_optimizers(self) -> Any:
+        if self.optimizer is None:
+            raise ValueError(f"{type(self).__name__} was given no optimizer to train with: choose one, e.g. optimizer=sgd")
+        optimizer = self.optimizer(self._parameter_groups())
+        total = self.trainer.estimated_stepping_batches
+        per_epoch = max(1, self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, Steps(total, per_epoch))}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["samples_seen"] = self.samples_seen
+        checkpoint["train_meter"] = self.meters["train"].state_dict(self._sum_over_ranks)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.samples_seen = checkpoint.get("samples_seen", 0)
+        if "train_meter" in checkpoint:
+            device = self.trainer.strategy.root_device
+            self.meters["train"].load_state_dict(checkpoint["train_meter"], device, self.trainer.is_global_zero)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if self.decay_norms_and_biases:
+            return [{"params": parameters}]
+        # biases and the scales of normalisation layers are the parameters with one dimension
+        return [
+            {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
+            {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    def _log_interval(self) -> None:
+        means = self.meters["train"].read_interval(self._sum_over_ranks)
+        if means:
+            values = {f"train/{name}": value for name, value in means.items()}
+            self._to_loggers({**values, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
+
+    def _log_epoch(self, stage: Stage) -> None:
+        means = self.meters[stage].read_epoch(self._sum_over_ranks)
+        values = {f"{stage}/{name}": value for name, value in means.items()}
+        self.log_dict(values, logger=False)
+        self._to_loggers(values)
+
+    def _to_loggers(self, values: dict[str, float]) -> None:
+        for logger in self.trainer.loggers:
+            logger.log_metrics(values, step=self.samples_seen)
+
+    def _sum_over_ranks(self, values: Tensor) -> Tensor:
+        return values if self.trainer.world_size == 1 else self.trainer.strategy.reduce(values, reduce_op="sum")
