@@ -91,6 +91,7 @@ class Checkpoints(Checkpoint):
         self.best_step = 0
         self._saved_at = time.monotonic()
         self._position: Literal["batch", "validation", "validated", "epoch"] = "epoch"
+        self._validated = False
         self._asked: int | None = None  # the signal that asked to stop
         self._handlers: dict[int, Any] = {}
 
@@ -113,6 +114,9 @@ class Checkpoints(Checkpoint):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, self._ask_to_stop)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loop_state.restore_loader(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         while self._handlers:
@@ -152,13 +156,13 @@ class Checkpoints(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._position = "validated"
+            self._position, self._validated = "validated", True
             self._save_if_best(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.monitor.startswith("train/"):
             self._save_if_best(trainer)
-        elif self.best is None and trainer.enable_validation and self.monitor not in trainer.callback_metrics:
+        elif self._validated and self.monitor not in trainer.callback_metrics:
             names = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
             raise UserError(f"monitor={self.monitor} is never logged; what is logged: {names}")
         # Lightning leaves plateau schedules out at the end of an epoch that was resumed
@@ -213,6 +217,8 @@ class Checkpoints(Checkpoint):
             self._write(trainer, "best.ckpt")
 
     def _save_last(self, trainer: Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # curves up to here reach the disk before the state that goes on from here
         self._write(trainer, "next.ckpt")
         if trainer.is_global_zero:
             last, previous = self.folder / "last.ckpt", self.folder / "previous.ckpt"

@@ -20,6 +20,15 @@ def validation_due(trainer: Trainer) -> bool:
     return fetcher is not None and epoch_loop._should_check_val_fx(fetcher)
 
 
+def restore_loader(trainer: Trainer) -> None:
+    """Bring the training batches to where the checkpoint stands.
+
+    Lightning does so when it makes the loader; where a schedule has asked for the number of steps, the loader was made
+    before the checkpoint was read.
+    """
+    trainer.fit_loop._load_combined_loader_states()
+
+
 def within_epoch(state: dict[str, Any], trainer: Trainer, due: bool, validated: bool) -> None:
     """Rewrite the fit loop's state to "the batches processed so far are done".
 

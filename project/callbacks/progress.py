@@ -26,6 +26,8 @@ class Progress(ProgressBar):
         self._enabled = True
         self._epoch_began = 0.0
         self._epoch_samples = 0
+        self._validation_began = 0.0
+        self._validation_seconds = 0.0
 
     def disable(self) -> None:
         self._enabled = False
@@ -57,10 +59,16 @@ class Progress(ProgressBar):
         if self._bar is not None:
             self._bar.update(_seen(pl_module) - self._bar.n)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_began = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_seconds += time.monotonic() - self._validation_began
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        seconds = max(time.monotonic() - self._epoch_began, 1e-9)
+        seconds = max(time.monotonic() - self._epoch_began - self._validation_seconds, 1e-9)
         rate = (_seen(pl_module) - self._epoch_samples) / seconds
         values = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         line = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  {rate:,.0f} images/s  {values}"
@@ -76,6 +84,7 @@ class Progress(ProgressBar):
 
     def _begin_epoch(self, pl_module: LightningModule) -> None:
         self._epoch_began, self._epoch_samples = time.monotonic(), _seen(pl_module)
+        self._validation_seconds = 0.0
 
     def _close(self) -> None:
         if self._bar is not None:

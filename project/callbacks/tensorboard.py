@@ -1,6 +1,7 @@
 """TensorBoard's event files, in the run's own folder."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -18,6 +19,13 @@ class RunLogger(TensorBoardLogger):
         super().__init__(
             save_dir=folder, name="", version="", default_hp_metric=False, purge_step=purge_step, max_queue=100
         )
+
+    @property
+    def experiment(self) -> Any:
+        """The writer of the event files; only the first one drops stale values, the test's goes on behind it."""
+        writer = super().experiment
+        self._kwargs.pop("purge_step", None)
+        return writer
 
     @property
     def log_dir(self) -> str:

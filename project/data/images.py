@@ -1,15 +1,33 @@
 """What the data sets of images in memory share: the validation split, the sizes, the loaders."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
 
+from project.data.decode import fitted, open_rgb
 from project.data.loader import EpochLoader, ImageLoader
 from project.errors import UserError
 
-Labelled = tuple[np.ndarray, np.ndarray]  # images (N, H, W, 3) uint8, labels (N,) int64
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of an array of images (M, H, W, 3) uint8 that may be the whole data set's, or a file that is mapped."""
+
+    images: np.ndarray
+    rows: np.ndarray  # (N,)
+    labels: np.ndarray  # (N,) int64
+
+    @classmethod
+    def whole(cls, images: np.ndarray, labels: np.ndarray) -> "Split":
+        return cls(images, np.arange(len(images)), labels)
+
+    def part(self, members: np.ndarray) -> "Split":
+        return Split(self.images, self.rows[members], self.labels[members])
 
 
 def require(holds: bool, law: str, got: object) -> None:
@@ -55,12 +73,13 @@ class ImageDataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_fraction, self.split_seed, self.seed = val_fraction, split_seed, seed
         self.shift, self.flip, self.cutout, self.shuffle = shift, flip, cutout, shuffle
-        self.splits: dict[str, Labelled] = {}
+        self.splits: dict[str, Split] = {}
+        self.image_shape: list[int] = []
         self.mean: list[float] = []
         self.std: list[float] = []
 
-    def read(self) -> dict[str, Labelled]:
-        """The images of `train` and `test`, and of `val` where the data set has its own."""
+    def read(self) -> dict[str, Split]:
+        """`train` and `test`, and `val` where the data set has its own."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
@@ -69,39 +88,45 @@ class ImageDataModule(LightningDataModule):
             return
         splits = self.read()
         if "val" not in splits:
-            images, labels = splits["train"]
-            kept, held = stratified_split(labels, self.val_fraction, self.split_seed)
-            splits["train"], splits["val"] = (images[kept], labels[kept]), (images[held], labels[held])
-        for name, (_, labels) in splits.items():
-            if not len(labels):
-                raise UserError(f"The {name} set has no images (data.val_fraction={self.val_fraction}).")
-        self.mean, self.std = mean_and_std(splits["train"][0])
+            kept, held = stratified_split(splits["train"].labels, self.val_fraction, self.split_seed)
+            splits["train"], splits["val"] = splits["train"].part(kept), splits["train"].part(held)
+        for name, split in splits.items():
+            if not len(split.labels):
+                raise UserError(
+                    f"The {name} set has no images: data.val_fraction={self.val_fraction} of so few rounds to none.\n"
+                    "Choose a larger fraction, or add images."
+                )
+        self.measure(splits["train"])
         self.splits = splits
+
+    def measure(self, train: Split) -> None:
+        """Set what the network and the batches need to know: `image_shape`, `mean` and `std`."""
+        self.image_shape = [3, *train.images.shape[1:3]]
+        self.mean, self.std = mean_and_std(train)
 
     @property
     def counts(self) -> dict[str, int]:
-        return {name: len(self.splits[name][1]) for name in ("train", "val", "test")}
+        return {name: len(self.splits[name].labels) for name in ("train", "val", "test")}
 
     @property
     def sizes(self) -> dict[str, Any]:
         """What a network is built from."""
-        height, width = self.splits["train"][0].shape[1:3]
-        return {"num_classes": len(self.classes), "image_shape": [3, height, width]}
+        return {"num_classes": len(self.classes), "image_shape": list(self.image_shape)}
 
     def train_dataloader(self) -> EpochLoader:
-        return self._loader("train", train=True)
+        return self.loader(self.splits["train"], train=True)
 
     def val_dataloader(self) -> EpochLoader:
-        return self._loader("val")
+        return self.loader(self.splits["val"])
 
     def test_dataloader(self) -> EpochLoader:
-        return self._loader("test")
+        return self.loader(self.splits["test"])
 
-    def _loader(self, split: str, train: bool = False) -> EpochLoader:
-        images, labels = (torch.from_numpy(array) for array in self.splits[split])
+    def loader(self, split: Split, train: bool = False) -> EpochLoader:
+        """The split's batches, for the process that asks."""
         return ImageLoader(
-            images,
-            labels,
+            torch.from_numpy(split.images[split.rows]),
+            torch.from_numpy(split.labels),
             self.batch_size if train else self.eval_batch_size,
             mean=self.mean,
             std=self.std,
@@ -137,13 +162,23 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 
 
-def mean_and_std(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Per channel of (N, H, W, 3) uint8, for pixels in 0..1; the sums are exact, whatever the number of threads."""
-    count, chunk = images.size // 3, 256  # 256 * 255^2 < 2^24: float32 holds each chunk's sums without rounding
-    sums = torch.zeros(2, images[0].size, dtype=torch.float64)
-    for start in range(0, len(images), chunk):
-        pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + chunk])).flatten(1).float()
+def mean_and_std(split: Split) -> tuple[list[float], list[float]]:
+    """Per channel, for pixels in 0..1; the sums are exact, whatever the number of threads."""
+    chunk = 256  # 256 * 255^2 < 2^24: float32 holds each chunk's sums without rounding
+    sums = torch.zeros(2, split.images[0].size, dtype=torch.float64)
+    for start in range(0, len(split.rows), chunk):
+        pixels = torch.from_numpy(split.images[split.rows[start : start + chunk]]).flatten(1).float()
         sums += torch.stack([pixels.sum(0), pixels.square_().sum(0)])
-    mean, square = sums.view(2, -1, 3).sum(1) / count
+    mean, square = sums.view(2, -1, 3).sum(1) / (len(split.rows) * sums.shape[1] / 3)
     std = (square - mean**2).clamp(min=1.0).sqrt()  # 1: the noise of an even channel is not to be blown up
     return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def read_image(path: str | Path, image_shape: Sequence[int]) -> torch.Tensor:
+    """A picture as evaluation sees it: its shorter side resized, its centre cut out; (3, H, W) uint8.
+
+    Raises:
+        UserError: no such file, or not a picture.
+    """
+    pixels = fitted(open_rgb(path), height=image_shape[1], width=image_shape[2])
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -195,7 +195,7 @@ class ImageLoader(EpochLoader):
         """True inside each image's square, (B, H, 3W); it may stand over the border (DeVries & Taylor, 2017)."""
         down = torch.arange(self.height, device=self.device) - (y[:, None] - self.cutout // 2)
         across = torch.arange(self.width, device=self.device) - (x[:, None] - self.cutout // 2)
-        rows, columns = ((0 <= line) & (line < self.cutout) for line in (down, across.repeat_interleave(3, dim=1)))
+        rows, columns = ((line >= 0) & (line < self.cutout) for line in (down, across.repeat_interleave(3, dim=1)))
         return rows[:, :, None] & columns[:, None, :]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from project.data.images import ImageDataModule, Labelled, require
+from project.data.images import ImageDataModule, Split, require
 
 SIDE = 32
 Plane = np.ndarray  # (n, H, W), in units of the figure's radius
@@ -102,14 +102,14 @@ def _paint(rng: np.random.Generator, n: int) -> np.ndarray:
     return images.clip(0, 255).astype(np.uint8)
 
 
-def draw(count: int, seed: int) -> Labelled:
+def draw(count: int, seed: int) -> Split:
     """`count` images (count, 32, 32, 3) and their labels, the classes in turn; a function of both numbers alone.
 
     Position, size, tilt, both colours, the ground's slope, three blots and the noise all vary.
     """
     rng, chunk = np.random.default_rng(seed), 200  # images at a time: what the processor's cache holds
     images = [_paint(rng, min(chunk, count - start)) for start in range(0, count, chunk)]
-    return np.concatenate(images), np.arange(count) % len(FIGURES)
+    return Split.whole(np.concatenate(images), np.arange(count) % len(FIGURES))
 
 
 class Shapes(ImageDataModule):
@@ -135,5 +135,5 @@ class Shapes(ImageDataModule):
         self.classes = list(FIGURES)
         self.train_images, self.test_images = train_images, test_images
 
-    def read(self) -> dict[str, Labelled]:
+    def read(self) -> dict[str, Split]:
         return {"train": draw(self.train_images, seed=1), "test": draw(self.test_images, seed=2)}

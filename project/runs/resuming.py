@@ -34,6 +34,10 @@ def resumed_config(name: str, words: list[str], outputs: str) -> DictConfig:
             )
         if OmegaConf.select(cfg, key, default=cfg) is cfg and not word.is_add():
             raise UserError(unknown(key, cfg))
+        if word.is_delete():
+            parent, _, leaf = key.rpartition(".")
+            del (OmegaConf.select(cfg, parent) if parent else cfg)[leaf]
+            continue
         OmegaConf.update(cfg, key, word.value(), force_add=True)
     cfg.resume = str(folder)
     return cfg

@@ -32,6 +32,12 @@ from project.runs.lr_find import find_learning_rate
 from project.runs.provenance import record
 
 log = logging.getLogger(__name__)
+_HINTS = (
+    ".*does not have many workers.*",
+    ".*is smaller than the logging interval.*",
+    ".*available but not used.*",
+    ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
+)
 FOLDER_OF_RANK_0 = "PROJECT_RUN_FOLDER"  # tells the processes that a distributed run starts where it writes
 
 
@@ -92,7 +98,9 @@ def _train(cfg: DictConfig, folder: Path) -> float:
 def build_trainer(cfg: DictConfig, checkpoint: Path | None) -> Trainer:
     """Lightning's Trainer with the config's callbacks and logger; its curves go on where `checkpoint` ends."""
     callbacks = [build(callback) for callback in (cfg.callbacks or {}).values() if callback is not None]
-    purge_step = None if checkpoint is None else first_stale_sample(load_checkpoint(checkpoint))
+    purge_step = None
+    if cfg.resume is not None:
+        purge_step = 0 if checkpoint is None else first_stale_sample(load_checkpoint(checkpoint))
     logger = build(cfg.logger, purge_step=purge_step) if cfg.logger is not None else False
     return build(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.folder)
 
@@ -111,8 +119,8 @@ def _finish(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningModu
     metrics["best"] = {"value": value, "step": state.get("best_step")}
     metrics |= {name: float(number) for name, number in sorted(trainer.callback_metrics.items())}
     if cfg.test:
-        tested = trainer.test(task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
-        metrics |= tested[0] if tested else {}
+        trainer.test(task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
+        metrics |= {name: float(number) for name, number in sorted(trainer.callback_metrics.items())}
     if trainer.is_global_zero:
         write_json(folder / METRICS, {name: _json(number) for name, number in metrics.items()})
         shown = [f"{name} {number:.4f}" for name, number in metrics.items() if name.startswith("test/")]
@@ -144,7 +152,7 @@ def quiet() -> Iterator[None]:
     for name in names:
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        for text in (".*does not have many workers.*", ".*is smaller than the logging interval.*", ".*GPU available but.*"):
+        for text in _HINTS:
             warnings.filterwarnings("ignore", message=text)
         yield
     for name, level in zip(names, levels, strict=True):

@@ -9,6 +9,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from project.errors import UserError
 from project.tasks.meters import Meter
 from project.tasks.schedules import Schedule, Steps, constant
 
@@ -101,7 +102,12 @@ class Task(LightningModule):
         optimizer = self.optimizer(self._parameter_groups())
         total = self.trainer.estimated_stepping_batches
         per_epoch = max(1, self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, Steps(total, per_epoch))}
+        schedule = self.scheduler(optimizer, Steps(total, per_epoch))
+        if (monitor := schedule.get("monitor")) is not None:
+            if monitor not in self.logged:
+                raise UserError(f"scheduler.monitor={monitor} is never logged: choose one of {', '.join(self.logged)}")
+            schedule["frequency"] = self.trainer.check_val_every_n_epoch or 1  # only when there is a new value
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["samples_seen"] = self.samples_seen

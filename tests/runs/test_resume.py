@@ -1,0 +1,132 @@
+"""A run that is stopped anywhere and resumed ends with the bits of the run that was never stopped."""
+
+import json
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from project.errors import Stopped, UserError
+from project.runs.resuming import resumed_config
+from project.train import train
+
+SMALL = [
+    "model=convnet",
+    "data=shapes",
+    "data.train_images=180",  # 162 to train on: 5 batches of 32 an epoch; 18 to validate on
+    "data.test_images=20",
+    "data.batch_size=32",
+    "data.eval_batch_size=8",
+    "model.net._target_=tests.runs.parts.Small",
+    "trainer.max_epochs=3",
+    "trainer.log_every_n_steps=2",
+    "trainer.accelerator=cpu",
+    "callbacks.checkpoints.every_n_steps=2",
+    "optimizer.lr=0.01",
+    "scheduler=plateau",
+    "scheduler.patience=0",
+]
+Compose = Callable[..., DictConfig]
+
+
+def small(composed: Compose, folder: Path, *words: str) -> DictConfig:
+    own_schedule = any(word.startswith("scheduler=") for word in words)
+    kept = [word for word in SMALL if not (own_schedule and word.startswith("scheduler"))]
+    return composed(*kept, f"folder={folder}", *words)
+
+
+def in_child(function: Callable[[], Any]) -> int:
+    """Runs `function` in a forked process; the signal that ended it, or 0."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status)
+
+
+def next_second() -> None:
+    """TensorBoard reads a run's event files in the order of the second in their names."""
+    time.sleep(1 - time.time() % 1)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Everything that has to be the same: weights, optimizer, schedule, best checkpoint, metrics, curves."""
+    last, best = (torch.load(folder / "checkpoints" / name, weights_only=True) for name in ("last.ckpt", "best.ckpt"))
+    return {
+        "last": {key: last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")},
+        "counters": last["loops"]["fit_loop"],
+        "best": {key: best[key] for key in ("state_dict", "epoch", "global_step", "callbacks")},
+        "metrics": json.loads((folder / "metrics.json").read_text()),
+        "curves": curves(folder),
+    }
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder), purge_orphaned_data=True).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def assert_same(first: Any, second: Any, where: str = "") -> None:
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_same(first[key], second[key], f"{where}/{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), where
+        for index, (one, other) in enumerate(zip(first, second, strict=True)):
+            assert_same(one, other, f"{where}/{index}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    else:
+        assert first == second, (where, first, second)
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Compose, tuple[str, ...]], dict[str, Any]]:
+    """The outcome of the run that is never stopped, once per set of words."""
+    known: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def run(composed: Compose, words: tuple[str, ...]) -> dict[str, Any]:
+        if words not in known:
+            folder = tmp_path_factory.mktemp("never") / "run"
+            train(small(composed, folder, *words))
+            known[words] = outcome(folder)
+        return known[words]
+
+    return run
+
+
+WITHIN = ("trainer.val_check_interval=0.4",)  # validation after 2, 4 and 5... of each epoch's batches
+CASES = [((), step, False) for step in range(1, 16)]
+CASES += [((), step, True) for step in (5, 10, 15)]
+CASES += [(WITHIN, step, False) for step in (2, 3, 5, 6)] + [(WITHIN, step, True) for step in (2, 4, 7)]
+CASES += [(("trainer.check_val_every_n_epoch=2", "scheduler=onecycle"), step, False) for step in (5, 6, 10)]
+CASES += [(("trainer.accumulate_grad_batches=2",), step, False) for step in (3, 5, 6)]
+
+
+@pytest.mark.parametrize(("words", "step", "validating"), CASES)
+def test_killed_anywhere(
+    composed: Compose, tmp_path: Path, never_stopped: Any, words: tuple[str, ...], step: int, validating: bool
+) -> None:
+    folder = tmp_path / "run"
+    kill = f"+callbacks.kill={{_target_:tests.runs.parts.SignalAt,step:{step},validating:{str(validating).lower()}}}"
+    assert in_child(lambda: train(small(composed, folder, *words, kill))) == signal.SIGKILL
+    next_second()
+    resumed = resumed_config(str(folder), ["~callbacks.kill"], "outputs")
+    train(resumed)
+    assert_same(outcome(folder), never_stopped(composed, words))
