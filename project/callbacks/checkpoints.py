@@ -54,7 +54,7 @@ def first_stale_sample(checkpoint: dict[str, Any]) -> int:
 
 
 class Checkpoints(Checkpoint):
-    """Writes `last.ckpt` at every epoch's end, every N steps or minutes and when asked to stop; `best.ckpt` by `monitor`.
+    """Writes `best.ckpt` by `monitor`, and `last.ckpt` after every epoch, every N steps or minutes, and on a stop.
 
     SIGTERM and Ctrl-C write `last.ckpt` after the step (or in the validation) that they meet, then raise `Stopped`; a
     second one ends the process at once. `previous.ckpt` is the one before the last, for when the last is damaged.
@@ -105,7 +105,8 @@ class Checkpoints(Checkpoint):
         logged = getattr(pl_module, "logged", None)
         if stage == "fit" and logged is not None and self.monitor not in logged:
             raise UserError(
-                f"monitor={self.monitor} is never logged by {type(pl_module).__name__}: choose one of {', '.join(logged)}"
+                f"monitor={self.monitor} is never logged by {type(pl_module).__name__}: "
+                f"choose one of {', '.join(logged)}"
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -178,7 +179,7 @@ class Checkpoints(Checkpoint):
         checkpoint["position"] = self._position
         state = checkpoint["loops"]["fit_loop"]
         if self._position == "epoch":
-            loop_state.epoch_begins(state, trainer, trainer.fit_loop.epoch_progress.current.processed)
+            loop_state.epoch_begins(state, trainer, _epochs_done(trainer))
         else:
             due = self._position == "validation" or (self._position == "batch" and loop_state.validation_due(trainer))
             loop_state.within_epoch(state, trainer, due, validated=self._position == "validated")
@@ -235,6 +236,10 @@ class Checkpoints(Checkpoint):
                 f"over the good ones in {self.folder}.\nLower optimizer.lr, or set trainer.gradient_clip_val=1."
             )
         trainer.save_checkpoint(self.folder / name)
+
+
+def _epochs_done(trainer: Trainer) -> int:
+    return int(trainer.fit_loop.epoch_progress.current.state_dict()["processed"])
 
 
 def _duplicate(source: Path, target: Path) -> None:

@@ -71,7 +71,7 @@ def epoch_begins(state: dict[str, Any], trainer: Trainer, epochs_done: int) -> N
 
 
 def _set_validation(state: dict[str, Any], begun: int) -> None:
-    """Validation batches: `begun` started and none done, which Lightning takes as "validation goes on from its start"."""
+    """Validation batches: `begun` started, none done; 1 is to Lightning "go on with validation from its start"."""
     validation = state["epoch_loop.val_loop.batch_progress"]
     for counters in (validation["total"], validation["current"]):
         counters.update(ready=begun, started=begun, processed=0, completed=0)

@@ -26,6 +26,7 @@ class Progress(ProgressBar):
         self._enabled = True
         self._epoch_began = 0.0
         self._epoch_samples = 0
+        self._finished: str | None = None
         self._validation_began = 0.0
         self._validation_seconds = 0.0
 
@@ -35,7 +36,7 @@ class Progress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin_epoch(pl_module)
         if self._enabled and trainer.is_global_zero and sys.stderr.isatty():
-            batch = trainer.datamodule.batch_size if hasattr(trainer.datamodule, "batch_size") else 1
+            batch = getattr(getattr(trainer, "datamodule", None), "batch_size", 1)
             steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
             total = None if steps == float("inf") else int(steps * batch)
             self._bar = tqdm(
@@ -49,6 +50,7 @@ class Progress(ProgressBar):
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer)
         self._begin_epoch(pl_module)
         if self._bar is not None:
             self._bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs or '?'}", refresh=False)
@@ -66,21 +68,26 @@ class Progress(ProgressBar):
         self._validation_seconds += time.monotonic() - self._validation_began
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
         seconds = max(time.monotonic() - self._epoch_began - self._validation_seconds, 1e-9)
         rate = (_seen(pl_module) - self._epoch_samples) / seconds
-        values = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
-        line = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  {rate:,.0f} images/s  {values}"
-        if self._bar is not None:
-            self._bar.clear()
-        log.info(line)
+        self._finished = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  {rate:,.0f} images/s"
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer)
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()
+
+    def _tell(self, trainer: Trainer) -> None:
+        """The line of the epoch before; at its own end the training measures are not known yet."""
+        if self._finished is None or not trainer.is_global_zero:
+            return
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if "top5" not in name}
+        if self._bar is not None:
+            self._bar.clear()
+        log.info("%s  %s", self._finished, "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+        self._finished = None
 
     def _begin_epoch(self, pl_module: LightningModule) -> None:
         self._epoch_began, self._epoch_samples = time.monotonic(), _seen(pl_module)

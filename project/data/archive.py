@@ -14,7 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from project.errors import UserError
 
@@ -123,8 +123,11 @@ class Archive:
 
 
 def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _reach(url: str) -> None:

@@ -66,16 +66,16 @@ class VGG(nn.Module):
             self.classifier = nn.Sequential(
                 nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(512, num_classes)
             )
-        self.initialise(linear_std=0.01 if head == "imagenet" else 512**-0.5)
+        self.initialise()
 
-    def initialise(self, linear_std: float) -> None:
-        """As torchvision: convolutions by He et al. 2015, "Delving deep", eq. 14, linear layers N(0, linear_std)."""
+    def initialise(self) -> None:
+        """As torchvision: convolutions by He et al. 2015, "Delving deep", eq. 14; linear layers N(0, 0.01)."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
             elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=linear_std)
+                nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""A run from outside: the command line, its errors, the run's folder, and the way from a config to a trained network."""
+"""A run from outside: the command line and its errors, the run's folder, the way from a config to a network."""

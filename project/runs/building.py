@@ -4,10 +4,10 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning import LightningDataModule
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from project.data.images import ImageDataModule
 from project.errors import UserError
 
 
@@ -28,9 +28,9 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         raise
 
 
-def build_data(cfg: DictConfig) -> LightningDataModule:
+def build_data(cfg: DictConfig) -> ImageDataModule:
     """The DataModule, prepared and set up for training."""
-    data: LightningDataModule = build(cfg.data)
+    data: ImageDataModule = build(cfg.data)
     data.prepare_data()
     data.setup("fit")
     return data

@@ -37,7 +37,7 @@ def check(cfg: DictConfig, words: list[str], name: str) -> None:
         for key in node:
             if str(key) in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):
                 continue
-            full = f"{path}.{key}" if path else str(key)
+            full = _join(path, key)
             if key not in known.parameters:
                 if not known.open:
                     raise UserError(_unknown(full, [f"{path}.{other}" for other in known.parameters]))
@@ -88,7 +88,7 @@ def explain(error: Exception, words: list[str], name: str) -> str:
         options = _options(group)
         return f"{group}={choice}: there is no such choice.{_near(choice, options)} Choices: {', '.join(options)}"
     if match := re.search(r"Could not override '(?P<key>[^'\s]+)'", text):
-        key = match["key"].removeprefix("hydra.")
+        key = str(match["key"])
         base = _compose_without_values(name, words)
         return unknown(key, base)
     if match := re.search(r"Missing mandatory value: (?P<key>[\w.]+)", text):
@@ -122,12 +122,16 @@ def _nodes(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
         yield path, node
     for key in node:
         child = node._get_node(key)
-        yield from _nodes(child, f"{path}.{key}" if path else str(key))
+        yield from _nodes(child, _join(path, key))
+
+
+def _join(path: str, key: Any) -> str:
+    return f"{path}.{key}" if path else str(key)
 
 
 def _keys(node: DictConfig, path: str = "") -> Iterator[str]:
     for key in node:
-        full = f"{path}.{key}" if path else str(key)
+        full = _join(path, key)
         yield full
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
@@ -142,7 +146,9 @@ def _select(cfg: DictConfig, key: str) -> Any:
 
 
 def _parsed(words: list[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides([word for word in words if "=" in word and not word.startswith("-")])
+    return OverridesParser.create().parse_overrides(
+        [word for word in words if "=" in word and not word.startswith("-")]
+    )
 
 
 def _compose_without_values(name: str, words: list[str]) -> DictConfig:

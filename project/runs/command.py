@@ -1,4 +1,4 @@
-"""Commands: Hydra reads the command line, mistakes are answered in a line or two, nothing heavy is imported for that."""
+"""Commands: Hydra reads the command line; mistakes are answered in a line or two, before anything heavy is imported."""
 
 import errno
 import logging

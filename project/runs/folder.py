@@ -19,7 +19,7 @@ CONFIG, METRICS, DATA = "config.yaml", "metrics.json", "data.json"
 
 
 def make_folder(cfg: DictConfig) -> Path:
-    """A new folder for this run: `cfg.folder`, or `<outputs>/train/<name>/<time>` with a number if that second is taken.
+    """A new folder for this run: `cfg.folder`, or `<outputs>/train/<name>/<time>`, numbered if that second is taken.
 
     Raises:
         UserError: it cannot be made, or `cfg.folder` holds a run already.
@@ -28,12 +28,14 @@ def make_folder(cfg: DictConfig) -> Path:
         if cfg.folder is not None:
             folder = Path(cfg.folder).absolute()
             if (folder / CONFIG).exists():
-                raise UserError(f"folder={cfg.folder} holds a run already: go on with resume={cfg.folder}, or name another")
+                raise UserError(
+                    f"folder={cfg.folder} holds a run already: go on with resume={cfg.folder}, or name another"
+                )
             if folder.is_dir() and any(folder.iterdir()):
                 raise UserError(f"folder={cfg.folder} is not empty: name a new one")
             folder.mkdir(parents=True, exist_ok=True)
             return _writable(folder)
-        parent = Path(cfg.outputs).absolute() / "train" / str(cfg.name)
+        parent = Path(cfg.outputs).absolute() / ("lr_find" if cfg.lr_find else "train") / str(cfg.name)
         parent.mkdir(parents=True, exist_ok=True)
         time = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         number = 0
@@ -80,7 +82,9 @@ def held(folder: Path) -> Iterator[None]:
         with lock:
             yield
     except Timeout as error:
-        raise UserError(f"the run {folder} is being trained by another process: wait for it, or stop it first") from error
+        raise UserError(
+            f"the run {folder} is being trained by another process: wait for it, or stop it first"
+        ) from error
 
 
 def find_run(name: str, outputs: str = "outputs") -> Path:

@@ -15,11 +15,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from project.runs.folder import save_config, write_json
 
-PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "optuna", "tensorboard", "numpy", "pillow")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "hydra-core",
+    "optuna",
+    "tensorboard",
+    "numpy",
+    "pillow",
+)
 
 
 def record(folder: Path, cfg: DictConfig) -> None:
-    """Write `config.yaml` (resolved), `overrides.yaml`, `environment.json` and, with uncommitted changes, `git.diff`."""
+    """Write `config.yaml` (resolved), `overrides.yaml`, `environment.json` and, of uncommitted changes, `git.diff`."""
     save_config(cfg, folder)
     words = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     OmegaConf.save(OmegaConf.create(words), folder / "overrides.yaml")
@@ -84,7 +94,9 @@ def _git() -> tuple[dict[str, Any] | None, str]:
 
 def _run(place: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=place, capture_output=True, text=True, timeout=20, errors="replace")
+        done = subprocess.run(
+            ["git", *arguments], cwd=place, capture_output=True, text=True, timeout=20, errors="replace"
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

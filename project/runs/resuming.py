@@ -1,6 +1,7 @@
 """The config of a run that is gone on with: its own, plus what the command line changes."""
 
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -47,8 +48,8 @@ def relocated(cfg: DictConfig, folder: Path) -> DictConfig:
     """`cfg` with every path into the run's former folder led to `folder`: runs may be moved."""
     former = str(cfg.folder)
 
-    def lead(node: DictConfig | ListConfig) -> None:
-        keys = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    def lead(node: Any) -> None:
+        keys: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
         for key in keys:
             value = node[key]
             if isinstance(value, DictConfig | ListConfig):
@@ -58,4 +59,3 @@ def relocated(cfg: DictConfig, folder: Path) -> DictConfig:
 
     lead(cfg)
     return cfg
-

@@ -23,7 +23,9 @@ def signature(target: str) -> Signature | None:
     if not module.startswith("project."):
         return None
     tree = _source(module)
-    for statement in tree.body if tree is not None else []:
+    if tree is None:
+        return None
+    for statement in tree.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == name:
             return _of_function(statement)
         if isinstance(statement, ast.ClassDef) and statement.name == name:

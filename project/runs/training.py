@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning import LightningModule, Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import first_stale_sample, resumable
+from project.data.images import ImageDataModule
 from project.errors import UserError
 from project.runs.building import build, build_data
 from project.runs.folder import (
@@ -102,10 +103,12 @@ def build_trainer(cfg: DictConfig, checkpoint: Path | None) -> Trainer:
     if cfg.resume is not None:
         purge_step = 0 if checkpoint is None else first_stale_sample(load_checkpoint(checkpoint))
     logger = build(cfg.logger, purge_step=purge_step) if cfg.logger is not None else False
-    return build(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.folder)
+    return build(
+        cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.folder
+    )
 
 
-def _finish(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningModule, data: LightningDataModule) -> float:
+def _finish(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningModule, data: ImageDataModule) -> float:
     """Test the best checkpoint, write `metrics.json`, say where everything is."""
     best = folder / "checkpoints" / "best.ckpt"
     metrics: dict[str, Any] = {
@@ -130,7 +133,7 @@ def _finish(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningModu
     return value
 
 
-def record_data(folder: Path, data: LightningDataModule) -> None:
+def record_data(folder: Path, data: ImageDataModule) -> None:
     """`data.json`: what the network was sized by, so that the run can be used without its data."""
     write_json(
         folder / DATA,

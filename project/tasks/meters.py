@@ -1,4 +1,4 @@
-"""Sums kept on the training device: what is measured at every step costs one addition there, and nothing is read back."""
+"""Sums kept on the training device: a measure costs a step one addition there, and nothing is read back."""
 
 from collections.abc import Callable, Sequence
 

@@ -29,10 +29,8 @@ def constant(optimizer: Optimizer, steps: Steps) -> Schedule:
     return _per_step(optimizer, lambda step: 1.0)
 
 
-def cosine(
-    optimizer: Optimizer, steps: Steps, warmup_epochs: float = 0.0, final_fraction: float = 0.0
-) -> Schedule:
-    """Linear warm-up, then half a cosine down to `final_fraction` (Loshchilov and Hutter 2017, equation 5, one cycle)."""
+def cosine(optimizer: Optimizer, steps: Steps, warmup_epochs: float = 0.0, final_fraction: float = 0.0) -> Schedule:
+    """Linear warm-up, then half a cosine down to `final_fraction` (Loshchilov and Hutter 2017, equation 5)."""
     total, warmup = _length(steps, "cosine"), _warmup_steps(warmup_epochs, steps)
 
     def factor(step: int) -> float:
@@ -99,7 +97,7 @@ def plateau(
     patience: int = 5,
     min_lr: float = 0.0,
 ) -> Schedule:
-    """Multiply by `factor` once `monitor` has not improved for `patience` epochs (Krizhevsky et al. 2012, section 5)."""
+    """Multiply by `factor` after `patience` epochs without a better `monitor` (Krizhevsky et al. 2012, section 5)."""
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
 

@@ -1,4 +1,4 @@
-"""What every learning problem shares: a network, its optimizer and schedule, and measures that cost the step nothing."""
+"""What every learning problem shares: a network, its optimizer and schedule, and measures that cost little."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ class Task(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # before the step and not after the last one, so that a checkpoint between the two holds what is not yet logged
-        if self.trainer.fit_loop.total_batch_idx % self.trainer.log_every_n_steps == 0:
+        if self.trainer.fit_loop.total_batch_idx % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._log_interval()
 
     def on_train_epoch_end(self) -> None:
@@ -96,13 +96,29 @@ class Task(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_epoch("test")
 
-    def configure_optimizers(self) -> Any:
+    def make_optimizer(self) -> Optimizer:
+        """A new optimizer over the trainable parameters.
+
+        Raises:
+            UserError: the task has none, or its arguments are refused.
+        """
         if self.optimizer is None:
-            raise ValueError(f"{type(self).__name__} was given no optimizer to train with: choose one, e.g. optimizer=sgd")
-        optimizer = self.optimizer(self._parameter_groups())
+            raise UserError(
+                f"{type(self).__name__} was given no optimizer to train with: choose one, e.g. optimizer=sgd"
+            )
+        try:
+            return self.optimizer(self._parameter_groups())
+        except (TypeError, ValueError) as error:
+            raise UserError(f"optimizer: {error}") from error
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer()
         total = self.trainer.estimated_stepping_batches
         per_epoch = max(1, self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        schedule = self.scheduler(optimizer, Steps(total, per_epoch))
+        try:
+            schedule = self.scheduler(optimizer, Steps(total, per_epoch))
+        except (TypeError, ValueError) as error:
+            raise UserError(str(error)) from error
         if (monitor := schedule.get("monitor")) is not None:
             if monitor not in self.logged:
                 raise UserError(f"scheduler.monitor={monitor} is never logged: choose one of {', '.join(self.logged)}")

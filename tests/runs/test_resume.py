@@ -14,7 +14,6 @@ import torch
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from project.errors import Stopped, UserError
 from project.runs.resuming import resumed_config
 from project.train import train
 
@@ -112,7 +111,7 @@ def never_stopped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Compose
 
 
 WITHIN = ("trainer.val_check_interval=0.4",)  # validation after 2, 4 and 5... of each epoch's batches
-CASES = [((), step, False) for step in range(1, 16)]
+CASES: list[tuple[tuple[str, ...], int, bool]] = [((), step, False) for step in range(1, 16)]
 CASES += [((), step, True) for step in (5, 10, 15)]
 CASES += [(WITHIN, step, False) for step in (2, 3, 5, 6)] + [(WITHIN, step, True) for step in (2, 4, 7)]
 CASES += [(("trainer.check_val_every_n_epoch=2", "scheduler=onecycle"), step, False) for step in (5, 6, 10)]

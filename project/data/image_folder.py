@@ -1,0 +1,171 @@
+"""Anyone's own pictures: one folder per class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from PIL import Image
+
+from project.data.cache import Decoded, ImageCache, with_remedy
+from project.data.files import Files, find_files
+from project.data.images import ImageDataModule, Split, placement, read_image, require, stratified_split
+from project.data.loader import EpochLoader
+from project.data.stream import StreamLoader
+from project.errors import UserError
+
+__all__ = ["ImageFolder", "read_image"]
+
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # the usual constants, as in torchvision
+USUAL_SIZES = (32, 64, 128, 224)
+
+
+class ImageFolder(ImageDataModule):
+    """`root/train/<class>/*` and `root/test/<class>/*`, with or without `val`; or `root/<class>/*`, split by seed.
+
+    Images that fit into `cache` GiB once decoded are decoded once, into `cache_folder`, and then served from memory
+    like any small data set (`shift`, `flip` and `cutout` apply). Larger data are decoded by `num_workers` processes
+    as the training goes, with random-resized crops and flips. `image_size` null: the images' own, or a usual one.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int | None = None,
+        cache: float = 4.0,
+        cache_folder: str = "data/cache",
+        on_error: Literal["raise", "skip"] = "raise",
+        num_workers: int | None = None,
+        test_fraction: float = 0.1,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        seed: int = 0,
+        shift: int = 4,
+        flip: bool = True,
+        cutout: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, shuffle)
+        require(image_size is None or image_size >= 1, "data.image_size must be at least 1, or null", image_size)
+        require(cache >= 0, "data.cache must be at least 0 GiB", cache)
+        require(on_error in ("raise", "skip"), "data.on_error must be raise or skip", on_error)
+        require(num_workers is None or num_workers >= 0, "data.num_workers must be at least 0, or null", num_workers)
+        require(0 < test_fraction < 1, "data.test_fraction must lie between 0 and 1, both excluded", test_fraction)
+        self.root, self.image_size, self.test_fraction = Path(root), image_size, test_fraction
+        self.cache, self.cache_folder, self.on_error = cache, Path(cache_folder), on_error
+        self.num_workers = num_workers
+        self.streamed = False
+
+    @property
+    def workers(self) -> int:
+        """Processes that decode for this one: the cores are shared among the trainer's processes here."""
+        if self.num_workers is not None:
+            return self.num_workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // (self.trainer.num_devices if self.trainer else 1))
+
+    def prepare_data(self) -> None:
+        self.setup()
+
+    def read(self) -> dict[str, Split]:
+        files = find_files(self.root)
+        self.classes = files.classes
+        decoded = self._decoded(files)
+        self.streamed = decoded is None
+        if decoded is None:
+            whole = Split(np.array([stamp[0] for stamp in files.stamps]), np.arange(len(files.labels)), files.labels)
+            parts = files.parts
+        else:
+            whole = Split.whole(decoded.images, files.labels)
+            parts = {name: self._readable(numbers, decoded.broken) for name, numbers in files.parts.items()}
+        return self._parted({name: whole.part(numbers) for name, numbers in parts.items()})
+
+    def _decoded(self, files: Files) -> Decoded | None:
+        """All images in memory, from the cache or decoded now; None where they are too large together."""
+        entry = ImageCache(self.cache_folder, files, self.image_size)
+        decoded = entry.load()
+        height, width = decoded.images.shape[1:3] if decoded else self._size(files)
+        self.image_shape = [3, height, width]
+        size = len(files.stamps) * height * width * 3 / 2**30
+        if size > self.cache:
+            rank_zero_info(f"{self.root}: {size:.1f} GiB decoded, more than data.cache={self.cache}: read as needed.")
+            return None
+        decoded = decoded or entry.build(height, width, self.workers, stop_at_broken=self.on_error == "raise")
+        if decoded.broken and self.on_error == "raise":
+            raise UserError(with_remedy(next(iter(decoded.broken.values()))))
+        if decoded.broken:
+            first = next(iter(decoded.broken.values()))
+            rank_zero_warn(f"{len(decoded.broken)} of {len(files.stamps)} images are left out; the first: {first}")
+        return decoded
+
+    def _size(self, files: Files) -> tuple[int, int]:
+        """Height and width for all images: judged by 2,000 of them, evenly spread over the list."""
+        if self.image_size is not None:
+            return self.image_size, self.image_size
+        seen = set()
+        for number in np.unique(np.linspace(0, len(files.stamps) - 1, 2000).astype(int)):
+            try:
+                with Image.open(files.path(number)) as image:
+                    seen.add((image.height, image.width))
+            except Exception:  # a broken file is named when it is decoded
+                continue
+        if len(seen) == 1:
+            return seen.pop()
+        shorter = np.median([min(size) for size in seen]) if seen else USUAL_SIZES[0]
+        side = max((size for size in USUAL_SIZES if size <= shorter), default=USUAL_SIZES[0])
+        rank_zero_info(f"{self.root}: images of several sizes, made {side}x{side}; data.image_size=N makes them NxN.")
+        return side, side
+
+    def _readable(self, numbers: np.ndarray, broken: dict[int, str]) -> np.ndarray:
+        return numbers[~np.isin(numbers, list(broken))]
+
+    def _parted(self, splits: dict[str, Split]) -> dict[str, Split]:
+        """With a test set, taken from the training images or from all of them where there is none."""
+        train = splits.pop("all", None) or splits["train"]
+        if "test" not in splits:
+            kept, held = stratified_split(train.labels, self.test_fraction, self.split_seed)
+            train, splits["test"] = train.part(kept), train.part(held)
+        return {**splits, "train": train}
+
+    def measure(self, train: Split) -> None:
+        if self.streamed:
+            self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
+        else:
+            super().measure(train)
+
+    def loader(self, split: Split, train: bool = False) -> EpochLoader:
+        if not self.streamed:
+            return super().loader(split, train)
+        return StreamLoader(
+            _Paths(self.root, split.images[split.rows]),
+            torch.from_numpy(split.labels),
+            self.batch_size if train else self.eval_batch_size,
+            image_shape=self.image_shape,
+            mean=self.mean,
+            std=self.std,
+            train=train,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            workers=self.workers,
+            on_error=self.on_error,
+            warn=rank_zero_warn,
+            **placement(self),
+        )
+
+
+class _Paths(Sequence[Path]):
+    """Paths of a million files as one array of text, which worker processes share without copying."""
+
+    def __init__(self, root: Path, names: np.ndarray) -> None:
+        self.root, self.names = root, names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Path:  # type: ignore[override]
+        return self.root / str(self.names[number])

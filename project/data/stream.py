@@ -1,0 +1,98 @@
+"""Batches decoded on the fly by worker processes, for images that do not fit into memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from project.data.cache import with_remedy
+from project.data.decode import fitted, open_rgb, random_resized_crop
+from project.data.loader import Batch, EpochLoader
+from project.data.workers import in_parallel
+from project.errors import UserError
+
+Raw = tuple[np.ndarray, np.ndarray, list[str]]  # images (B, H, W, 3) uint8, the samples' numbers (B,), reasons
+
+
+class StreamLoader(EpochLoader):
+    """Random-resized crops in training, otherwise the resized centre; normalised by the batch on the device.
+
+    What happens to a sample is a function of (seed, epoch, its number): the number of workers and of ranks, and
+    the batch at which an epoch was taken up again, make no difference. Images that cannot be read are left out of
+    their batch and counted, or with `on_error="raise"` end the run.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Tensor,
+        batch_size: int,
+        *,
+        image_shape: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        train: bool = False,
+        shuffle: bool = True,
+        seed: int = 0,
+        workers: int = 0,
+        on_error: Literal["raise", "skip"] = "raise",
+        warn: Callable[[str], None] = print,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(
+            len(paths), batch_size, train=train, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size
+        )
+        self.paths, self.image_shape, self.workers = paths, image_shape, workers
+        self.on_error, self.warn, self.device = on_error, warn, torch.device(device)
+        self.labels = labels.to(self.device)
+        mean_, std_ = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+        self.scale, self.offset = (1 / (255 * std_)).float().to(self.device), (-mean_ / std_).float().to(self.device)
+        self.skipped: set[str] = set()
+
+    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        for pixels, numbers, reasons in in_parallel(_Decoder(self, epoch), range(start, len(self)), self.workers):
+            self._report(reasons, len(numbers))
+            rows = torch.from_numpy(pixels).to(self.device).float()
+            images = torch.addcmul(self.offset, rows, self.scale).permute(0, 3, 1, 2)
+            yield images, self.labels.index_select(0, torch.from_numpy(numbers).to(self.device))
+
+    def _report(self, reasons: list[str], readable: int) -> None:
+        if reasons and self.on_error == "raise":
+            raise UserError(with_remedy(reasons[0]))
+        if not readable:
+            raise UserError(f"Not one image of a batch can be read. The first: {reasons[0]}")
+        for reason in set(reasons) - self.skipped:
+            self.skipped.add(reason)
+            self.warn(f"Left out, {len(self.skipped)} so far: {reason}")
+
+
+class _Decoder:
+    """Item k: this rank's share of the epoch's global batch k, decoded in a worker."""
+
+    def __init__(self, loader: StreamLoader, epoch: int) -> None:
+        self.shares = [loader.share(batch) for batch in range(len(loader))]
+        self.order = loader.order(epoch).numpy()
+        self.paths, self.train, self.key = loader.paths, loader.train, (loader.seed, epoch)
+        _, self.height, self.width = loader.image_shape
+
+    def __getitem__(self, batch: int) -> Raw:
+        images, numbers, reasons = [], [], []
+        for number in self.order[self.shares[batch]]:
+            try:
+                images.append(self._image(int(number)))
+                numbers.append(number)
+            except UserError as error:
+                reasons.append(str(error))
+        pixels = np.array(images, dtype=np.uint8).reshape(-1, self.height, self.width, 3)
+        return pixels, np.array(numbers, dtype=np.int64), reasons
+
+    def _image(self, number: int) -> np.ndarray:
+        image = open_rgb(self.paths[number])
+        if self.train:
+            return random_resized_crop(image, self.height, self.width, np.random.default_rng((*self.key, number)))
+        return fitted(image, self.height, self.width)

@@ -1,0 +1,73 @@
+"""A finished or stopped run, loaded to be used."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from project.callbacks.checkpoint_files import load_checkpoint
+from project.errors import UserError
+from project.runs.building import build
+from project.runs.folder import DATA, find_run, read_config
+from project.runs.resuming import relocated
+from project.tasks.task import Task
+
+
+@dataclass
+class Trained:
+    """A run's network with its weights, in evaluation mode.
+
+    `data` is the run's `data.json`: sizes, classes by label, mean and std per channel. `step` counts samples seen.
+    """
+
+    folder: Path
+    cfg: DictConfig
+    data: dict[str, Any]
+    task: Task
+    checkpoint: Path
+    step: int
+
+
+def load_run(name: str, outputs: str, checkpoint: str = "best") -> Trained:
+    """The run `name` (a folder, or `latest`) with the weights of its checkpoint `best` or `last`.
+
+    Raises:
+        UserError: no such run, or it has no such checkpoint, or a damaged one.
+    """
+    folder = find_run(name, outputs)
+    cfg = relocated(read_config(folder), folder)
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    if not path.exists():
+        have = sorted(file.stem for file in path.parent.glob("*.ckpt"))
+        raise UserError(f"the run {folder} has no checkpoint={checkpoint}; it has: {', '.join(have) or 'none yet'}")
+    try:
+        data = json.loads((folder / DATA).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / DATA} is missing or not readable: {error}") from error
+    state = load_checkpoint(path)
+    task: Task = build(cfg.model)
+    try:
+        task.load_state_dict(state["state_dict"])
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not fit the network that {folder / 'config.yaml'} describes: {reason}") from error
+    return Trained(folder, cfg, data, task.eval(), path, int(state.get("samples_seen", 0)))
+
+
+def device_for(accelerator: str) -> torch.device:
+    """The device of `auto`, `cpu`, `gpu` (or `cuda`), `mps`.
+
+    Raises:
+        UserError: this machine has none.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if accelerator == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+    wanted = [name for name in (("cuda", "mps") if accelerator == "gpu" else (accelerator,)) if there.get(name)]
+    if not wanted:
+        has = ", ".join(name for name, is_there in there.items() if is_there)
+        raise UserError(f"accelerator={accelerator} is not on this machine, which has: {has}")
+    return torch.device(wanted[0])
