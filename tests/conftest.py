@@ -19,12 +19,13 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def compose_config(*overrides: str, name: str = "train") -> DictConfig:
+    """The config that the command line of the same words gives."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
 @pytest.fixture
 def composed() -> Callable[..., DictConfig]:
-    """`composed("model=resnet", "data=shapes")`: the config that the command line of the same words gives."""
-
-    def compose_config(*overrides: str, name: str = "train") -> DictConfig:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose(name, overrides=list(overrides))
-
+    """`composed("model=resnet", "data=shapes")`, as a fixture."""
     return compose_config

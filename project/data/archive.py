@@ -103,14 +103,14 @@ class Archive:
         )
         try:
             _reach(self.url)
-            with urllib.request.urlopen(self.url, timeout=15) as response, target.open("wb") as file:
+            with urllib.request.build_opener().open(self.url, timeout=15) as response, target.open("wb") as file:
                 size = int(response.headers.get("Content-Length", 0)) or None
                 with tqdm(total=size, desc=f"Downloading {self.title}", unit="B", unit_scale=True) as bar:
                     while block := response.read(1 << 18):
                         file.write(block)
                         bar.update(len(block))
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, socket.gaierror) as error:
-            reason = getattr(error, "reason", None) or error
+            reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
             raise UserError(
                 f"{self.title} is not in {root.resolve()}, and {self.url} cannot be downloaded: {reason}.\n{remedy}"
             ) from error

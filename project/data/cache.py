@@ -66,7 +66,7 @@ class ImageCache:
         try:
             images = np.load(self.place / "images.npy", mmap_mode="r")
             broken = json.loads((self.place / "broken.json").read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise UserError(
                 f"The cache {self.place.resolve()} cannot be read: {error}.\nRemove it; the next run makes it anew."
             ) from error

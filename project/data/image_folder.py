@@ -78,6 +78,7 @@ class ImageFolder(ImageDataModule):
         decoded = self._decoded(files)
         self.streamed = decoded is None
         if decoded is None:
+            # the files' names stand in for the images
             whole = Split(np.array([stamp[0] for stamp in files.stamps]), np.arange(len(files.labels)), files.labels)
             parts = files.parts
         else:

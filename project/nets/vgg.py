@@ -62,11 +62,16 @@ class VGG(nn.Module):
                 nn.Linear(4096, num_classes),
             )
         else:
+            hidden = nn.Linear(512, 512)
             self.avgpool = nn.AdaptiveAvgPool2d(1)
             self.classifier = nn.Sequential(
-                nn.Linear(512, 512), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(512, num_classes)
+                hidden, nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(512, num_classes)
             )
         self.initialise()
+        if (
+            head == "small" and not batch_norm
+        ):  # its features are too faint for weights of 0.01: the loss stays at log K
+            nn.init.kaiming_normal_(hidden.weight, nonlinearity="relu")
 
     def initialise(self) -> None:
         """As torchvision: convolutions by He et al. 2015, "Delving deep", eq. 14; linear layers N(0, 0.01)."""

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -40,7 +41,8 @@ def check(cfg: DictConfig, words: list[str], name: str) -> None:
             full = _join(path, key)
             if key not in known.parameters:
                 if not known.open:
-                    raise UserError(_unknown(full, [f"{path}.{other}" for other in known.parameters]))
+                    others = [_join(path, other) for other in known.parameters]
+                    raise UserError(f"{full}: there is no such option.{_near(full, others)}")
                 continue
             if OmegaConf.is_missing(node, key):
                 raise UserError(f"{full} must be given: {full}=<{describe(known.parameters[key]) or 'value'}>")
@@ -80,9 +82,11 @@ def _check_numbers(words: list[str], name: str) -> None:
             raise UserError(f"{word.key_or_group} must be {kind} such as {default}, got {word.value()!r}")
 
 
-def explain(error: Exception, words: list[str], name: str) -> str:
+def explain(error: BaseException, words: list[str], name: str) -> str:
     """Hydra's complaint about a command line in one or two sentences, with the near matches."""
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read: {str(error.message).splitlines()[0]}. Put quotes around special signs"
     if match := re.search(r"Could not (?:find|load) '?(?P<group>[\w/]+)/(?P<choice>[^\s/']+)'?", text):
         group, choice = match["group"], match["choice"]
         options = _options(group)
@@ -98,11 +102,8 @@ def explain(error: Exception, words: list[str], name: str) -> str:
 
 def unknown(key: str, cfg: DictConfig) -> str:
     """That `cfg` has no `key`, and which of its keys and groups look like it."""
-    return _unknown(key, sorted({*groups(), *_keys(cfg)}))
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    return f"{key}: there is no such option.{_near(key, known)} A new one is added with +{key}=<value>"
+    near = _near(key, sorted({*groups(), *_keys(cfg)}))
+    return f"{key}: there is no such option.{near} A new one is added with +{key}=<value>"
 
 
 def _near(word: str, known: list[str]) -> str:

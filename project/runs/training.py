@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule, Trainer, seed_everything
+import torch
+from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, open_dict
 
@@ -30,7 +31,7 @@ from project.runs.folder import (
     write_json,
 )
 from project.runs.lr_find import find_learning_rate
-from project.runs.provenance import record
+from project.runs.provenance import hardware, record
 
 log = logging.getLogger(__name__)
 _HINTS = (
@@ -58,7 +59,8 @@ def run_training(cfg: DictConfig) -> float:
     cfg = cfg.copy()
     if int(os.environ.get("LOCAL_RANK", "0")) > 0 and FOLDER_OF_RANK_0 in os.environ:
         cfg.folder = os.environ[FOLDER_OF_RANK_0]
-        return _train(cfg, Path(cfg.folder))
+        with quiet():
+            return _train(cfg, Path(cfg.folder))
     resumed = cfg.resume is not None
     folder = find_run(str(cfg.resume), cfg.outputs) if resumed else make_folder(cfg)
     cfg.folder = os.environ[FOLDER_OF_RANK_0] = str(folder)
@@ -80,15 +82,10 @@ def _train(cfg: DictConfig, folder: Path) -> float:
         cfg.sizes = data.sizes
     task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
     checkpoint = resumable(folder / "checkpoints") if cfg.resume is not None else None
-    trainer = build_trainer(cfg, checkpoint)
+    trainer = build_trainer(cfg, checkpoint, [Announcement(f"{cfg.name}: {_facts(task, data)}", folder, checkpoint)])
     if trainer.is_global_zero:
         save_config(cfg, folder) if checkpoint is not None else record(folder, cfg)
         record_data(folder, data)
-    parameters = sum(parameter.numel() for parameter in task.parameters())
-    log.info("%s: %s parameters, %s training images", cfg.name, f"{parameters:,}", f"{data.counts['train']:,}")
-    log.info("run: %s", folder)
-    if checkpoint is not None:
-        log.info("going on from %s", checkpoint)
     if cfg.lr_find:
         return find_learning_rate(trainer, task, data, folder)
     with _explained():
@@ -96,16 +93,41 @@ def _train(cfg: DictConfig, folder: Path) -> float:
     return _finish(cfg, folder, trainer, task, data)
 
 
-def build_trainer(cfg: DictConfig, checkpoint: Path | None) -> Trainer:
-    """Lightning's Trainer with the config's callbacks and logger; its curves go on where `checkpoint` ends."""
-    callbacks = [build(callback) for callback in (cfg.callbacks or {}).values() if callback is not None]
+class Announcement(Callback):
+    """Says what is trained and where, once nothing has been found wrong with it."""
+
+    def __init__(self, what: str, folder: Path, checkpoint: Path | None) -> None:
+        self.what, self.folder, self.checkpoint = what, folder, checkpoint
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        log.info("%s on %s -> %s", self.what, trainer.strategy.root_device, self.folder)
+        if self.checkpoint is not None:
+            log.info("going on at step %d from %s", trainer.global_step, self.checkpoint)
+
+
+def _facts(task: LightningModule, data: ImageDataModule) -> str:
+    parameters = sum(parameter.numel() for parameter in task.parameters())
+    return f"{parameters:,} parameters, {data.counts['train']:,} training images"
+
+
+def build_trainer(cfg: DictConfig, checkpoint: Path | None, callbacks: list[Callback]) -> Trainer:
+    """Lightning's Trainer with the config's callbacks and logger; its curves go on where `checkpoint` ends.
+
+    Raises:
+        UserError: Lightning refuses an argument, e.g. devices that this machine does not have.
+    """
+    callbacks = callbacks + [build(callback) for callback in (cfg.callbacks or {}).values() if callback is not None]
     purge_step = None
     if cfg.resume is not None:
         purge_step = 0 if checkpoint is None else first_stale_sample(load_checkpoint(checkpoint))
     logger = build(cfg.logger, purge_step=purge_step) if cfg.logger is not None else False
-    return build(
-        cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()], default_root_dir=cfg.folder
-    )
+    arguments = {"callbacks": callbacks, "logger": logger, "plugins": [AtomicCheckpointIO()]}
+    try:
+        return build(cfg.trainer, **arguments, default_root_dir=cfg.folder)
+    except UserError as error:
+        wanted = f"trainer.accelerator={cfg.trainer.get('accelerator')} trainer.devices={cfg.trainer.get('devices')}"
+        has = f"{torch.cuda.device_count()} CUDA devices, {hardware()['cores']} CPU cores"
+        raise UserError(f"{error}\nThe config says {wanted}; this machine has {has}.") from error
 
 
 def _finish(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningModule, data: ImageDataModule) -> float:

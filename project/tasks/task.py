@@ -74,7 +74,7 @@ class Task(LightningModule):
     def on_train_epoch_end(self) -> None:
         self._log_interval()
         means = self.meters["train"].read_epoch(self._sum_over_ranks)
-        self.log_dict({f"train/{name}": value for name, value in means.items()}, logger=False)
+        self._to_callbacks({f"train/{name}": value for name, value in means.items()})
 
     def on_validation_epoch_start(self) -> None:
         self.meters["val"].clear()
@@ -154,8 +154,12 @@ class Task(LightningModule):
     def _log_epoch(self, stage: Stage) -> None:
         means = self.meters[stage].read_epoch(self._sum_over_ranks)
         values = {f"{stage}/{name}": value for name, value in means.items()}
-        self.log_dict(values, logger=False)
+        self._to_callbacks(values)
         self._to_loggers(values)
+
+    def _to_callbacks(self, values: dict[str, float]) -> None:
+        """What `monitor`s can see; every rank has the same values already."""
+        self.log_dict(values, logger=False, sync_dist=self.trainer.world_size > 1)
 
     def _to_loggers(self, values: dict[str, float]) -> None:
         for logger in self.trainer.loggers:

@@ -29,22 +29,30 @@ from tests.conftest import CONF
 
 @dataclass
 class Server:
-    """Serves `folder` on this machine and remembers what it was asked for."""
+    """Serves `folder` on this machine and remembers what it was asked for; without `flowing` it sends but half."""
 
     folder: Path
     url: str = ""
     asked: list[str] = field(default_factory=list)
+    flowing: threading.Event = field(default_factory=threading.Event)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     served = Server(tmp_path / "served")
     served.folder.mkdir()
+    served.flowing.set()
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
             served.asked.append(self.path)
             super().do_GET()
+
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            content = source.read()
+            outputfile.write(content[: len(content) // 2])
+            served.flowing.wait(60)
+            outputfile.write(content[len(content) // 2 :])
 
         def log_message(self, *args: object) -> None:
             pass
@@ -53,6 +61,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         served.url = f"http://127.0.0.1:{http.server_port}"
         yield served
+        served.flowing.set()
         http.shutdown()
 
 

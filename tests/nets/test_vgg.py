@@ -35,6 +35,21 @@ def test_a_torchvision_models_weights_load_as_they_are() -> None:
         net.load_state_dict(torchvision.models.vgg11(weights=None).state_dict())
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_starts_with_torchvisions_weights(batch_norm: bool) -> None:
+    """The spread of every tensor, from 103 million draws in the head to 1,728 in the first convolution."""
+    torch.manual_seed(0)
+    net = VGG((3, 224, 224), 10, 11, batch_norm)
+    for name, value in net.state_dict().items():
+        if value.ndim == 4:
+            expected = (2 / (9 * len(value))) ** 0.5
+        elif value.ndim == 2:
+            expected = 0.01
+        else:
+            continue
+        assert value.std().item() == pytest.approx(expected, rel=0.05), name
+
+
 def test_the_small_head() -> None:
     net = VGG((3, 32, 32), 10, 11)
     assert [tuple(weight.shape) for weight in net.classifier.parameters() if weight.ndim == 2] == [

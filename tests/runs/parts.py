@@ -8,6 +8,8 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from project.tasks.classification import ImageClassifier
+
 
 class Small(nn.Module):
     """Batch norm has running state, dropout draws random numbers."""
@@ -40,3 +42,27 @@ class SignalAt(Callback):
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if self.validating and trainer.global_step == self.step:
             os.kill(os.getpid(), self.signal)
+
+
+class Poison(Callback):
+    """Makes a weight NaN before training batch `step`, or after it."""
+
+    def __init__(self, step: int, after: bool = False) -> None:
+        self.step, self.after = step, after
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if not self.after and trainer.fit_loop.total_batch_idx + 1 == self.step:
+            self._poison(pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if self.after and trainer.fit_loop.total_batch_idx + 1 == self.step:
+            self._poison(pl_module)
+
+    def _poison(self, pl_module: LightningModule) -> None:
+        next(pl_module.parameters()).data[0] = float("nan")
+
+
+class SilentClassifier(ImageClassifier):
+    """A task that does not say what it logs."""
+
+    logged = None  # type: ignore[assignment]
