@@ -12,15 +12,22 @@ def train(cfg: DictConfig) -> float:
     return run_training(cfg)
 
 
-def _train(cfg: DictConfig, words: list[str]) -> float:
+def _train(cfg: DictConfig, changes: list[str]) -> float:
     if cfg.resume is not None:
         from project.runs.resuming import resumed_config
 
-        cfg = resumed_config(str(cfg.resume), words, cfg.outputs)
+        cfg = resumed_config(str(cfg.resume), changes, cfg.outputs)
     return train(cfg)
 
 
-main = command("train", _train)
+def _changes(words: list[str]) -> list[str]:
+    """Beside `resume=`, what is to be changed in the config of the run that is resumed, not in a new one."""
+    if not any(word.startswith("resume=") and word != "resume=null" for word in words):
+        return []
+    return [word for word in words if not word.startswith(("-", "resume=", "outputs=", "hydra."))]
+
+
+main = command("train", _train, kept_apart=_changes)
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,8 @@
 """Fixtures that every room's tests share."""
 
 import os
+import subprocess
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests' nets are tiny, and several run at once
 
@@ -29,3 +31,23 @@ def compose_config(*overrides: str, name: str = "train") -> DictConfig:
 def composed() -> Callable[..., DictConfig]:
     """`composed("model=resnet", "data=shapes")`, as a fixture."""
     return compose_config
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_command("train", "model=resnet")`: the real command in a process of its own, in an empty folder."""
+
+    def run(
+        entry_point: str, *words: str, cwd: Path = tmp_path, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return subprocess.run(
+            [sys.executable, "-m", f"project.{entry_point}", *words],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

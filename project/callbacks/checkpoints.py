@@ -112,16 +112,18 @@ class Checkpoints(Checkpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._handlers[number] = signal.signal(number, self._ask_to_stop)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loop_state.restore_loader(trainer)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):  # after Lightning has set its own
+                self._handlers[number] = signal.signal(number, self._ask_to_stop)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        while self._handlers:
-            signal.signal(*self._handlers.popitem())
+        self._restore_handlers()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore_handlers()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._position = "epoch"
@@ -189,6 +191,10 @@ class Checkpoints(Checkpoint):
             raise KeyboardInterrupt
         self._asked = number
         log.info("%s: writing a checkpoint, then stopping (once more: at once)", signal.Signals(number).name)
+
+    def _restore_handlers(self) -> None:
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
         if self._asked is not None:

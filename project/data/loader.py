@@ -182,7 +182,7 @@ class ImageLoader(EpochLoader):
         rows = pixels.view(n, self.height, self.width * 3)
         images = torch.addcmul(self.offset, rows.float(), self.scale)
         if self.cutout:
-            images.mul_(1 - self._square(draws["cut_y"], draws["cut_x"]))
+            images.masked_fill_(self._square(draws["cut_y"], draws["cut_x"]), 0.0)
         images = images.view(n, self.height, self.width, 3).permute(0, 3, 1, 2)
         return images, self.labels.index_select(0, index)
 
@@ -192,11 +192,11 @@ class ImageLoader(EpochLoader):
         return self.runs.index_select(0, (row * padded_width + dx[:, None]).view(-1))
 
     def _square(self, y: Tensor, x: Tensor) -> Tensor:
-        """1 inside each image's square, else 0, (B, H, 3W) float32; it may stand over the border (DeVries & Taylor, 2017)."""
+        """True inside each image's square, (B, H, 3W); it may stand over the border (DeVries & Taylor, 2017)."""
         down = torch.arange(self.height, device=self.device) - (y[:, None] - self.cutout // 2)
         across = torch.arange(self.width, device=self.device) - (x[:, None] - self.cutout // 2)
         rows, columns = ((line >= 0) & (line < self.cutout) for line in (down, across.repeat_interleave(3, dim=1)))
-        return rows.float()[:, :, None] * columns.float()[:, None, :]
+        return rows[:, :, None] & columns[:, None, :]
 
 
 def _zero_padded(images: Tensor, pad: int) -> Tensor:

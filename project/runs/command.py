@@ -22,27 +22,34 @@ _PACKAGE = Path(__file__).parents[1]
 CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
 
 
-def command(name: str, function: Callable[[DictConfig, list[str]], Any]) -> Callable[[], None]:
+def command(
+    name: str,
+    function: Callable[[DictConfig, list[str]], Any],
+    kept_apart: Callable[[list[str]], list[str]] = lambda words: [],
+) -> Callable[[], None]:
     """The `main` of an entry point: composes `conf/<name>.yaml` with the command line and calls `function`.
 
     Args:
         name: the entry point and its config.
-        function: takes the config and the words of the command line.
+        function: takes the config and the words that were kept apart.
+        kept_apart: which words of a command line are for `function` alone, and not for Hydra.
     """
 
+    kept: list[str] = []
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
     def entry(cfg: DictConfig) -> Any:
         from project.runs.checks import check
 
-        words = list(HydraConfig.get().overrides.task)
         try:
-            check(cfg, words, name)
-            return function(cfg, words)
+            check(cfg, list(HydraConfig.get().overrides.task), name)
+            return function(cfg, kept)
         except tuple(kind for kind in (UserError, Stopped, KeyboardInterrupt) if not wants_trace) as error:
             _report(error, name)  # here, because Hydra prints a line of its own about what leaves a job
 
     def main() -> None:
+        kept[:] = kept_apart(sys.argv[1:])
+        sys.argv[1:] = [word for word in sys.argv[1:] if word not in kept]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them
         try:
             hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(entry)()

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from project.errors import UserError
-from project.runs.checks import groups, unknown
+from project.runs.checks import check, groups, unknown
 from project.runs.folder import find_run, read_config
 
 
@@ -16,7 +16,7 @@ def resumed_config(name: str, words: list[str], outputs: str) -> DictConfig:
 
     Args:
         name: a run's folder, or `latest`.
-        words: the command line's overrides; of these, `resume` and `outputs` only say where the run is.
+        words: what the command line changes in it.
         outputs: where `latest` looks.
 
     Raises:
@@ -26,8 +26,6 @@ def resumed_config(name: str, words: list[str], outputs: str) -> DictConfig:
     cfg = relocated(read_config(folder), folder)
     for word in OverridesParser.create().parse_overrides(words):
         key = word.key_or_group
-        if key in ("resume", "outputs") or key.startswith("hydra."):
-            continue
         if key in groups():
             raise UserError(
                 f"{key}={word.value()}: a run is resumed with its own {key}. Values can be changed, e.g. "
@@ -41,6 +39,7 @@ def resumed_config(name: str, words: list[str], outputs: str) -> DictConfig:
             continue
         OmegaConf.update(cfg, key, word.value(), force_add=True)
     cfg.resume = str(folder)
+    check(cfg, [], "train")
     return cfg
 
 

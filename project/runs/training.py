@@ -84,7 +84,7 @@ def _train(cfg: DictConfig, folder: Path) -> float:
     checkpoint = resumable(folder / "checkpoints") if cfg.resume is not None else None
     trainer = build_trainer(cfg, checkpoint, [Announcement(f"{cfg.name}: {_facts(task, data)}", folder, checkpoint)])
     if trainer.is_global_zero:
-        save_config(cfg, folder) if checkpoint is not None else record(folder, cfg)
+        save_config(cfg, folder) if cfg.resume is not None else record(folder, cfg)
         record_data(folder, data)
     if cfg.lr_find:
         return find_learning_rate(trainer, task, data, folder)
