@@ -64,7 +64,12 @@ def input_pipeline(count: int, repeats: int, batch_size: int = 128) -> str:
                 rates[name].append(seen / (time.perf_counter() - start))
     ratios = [mine / other for mine, other in zip(rates["ours"], rates["PIL"], strict=True)]
     rows = [
-        {"images/s": name, "median": f"{median(values):,.0f}", "min": f"{min(values):,.0f}", "max": f"{max(values):,.0f}"}
+        {
+            "images/s": name,
+            "median": f"{median(values):,.0f}",
+            "min": f"{min(values):,.0f}",
+            "max": f"{max(values):,.0f}",
+        }
         for name, values in rates.items()
     ]
     rows.append(
@@ -78,3 +83,8 @@ def input_pipeline(count: int, repeats: int, batch_size: int = 128) -> str:
     machine = hardware()
     what = f"{repeats} repeats of {count} images, batch {batch_size}, torch {torch.__version__}, {machine['processor']}"
     return f"{table(rows)}\n{what}, {machine['cores']} cores, {machine['threads']} threads"
+
+
+def _row(name: str, values: list[float], form: str) -> dict[str, str]:
+    figures = {"median": median(values), "min": min(values), "max": max(values)}
+    return {"images/s": name} | {figure: format(value, form) for figure, value in figures.items()}

@@ -1,0 +1,100 @@
+"""Every member of every config group goes through the same contract: it composes, is checked, and trains."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from project.runs.checks import check
+from project.train import train
+from tests.conftest import CONF, choices
+
+Compose = Callable[..., DictConfig]
+GROUPS = ("data", "optimizer", "scheduler", "model", "trainer", "logger", "callbacks", "experiment")
+MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
+NOT_ALONE = {("callbacks", name) for name in ("checkpoints", "finite", "progress", "seeding")}  # parts of the others
+SHORT = (
+    "data=shapes",
+    "data.train_images=100",
+    "data.test_images=20",
+    "data.batch_size=8",
+    "data.eval_batch_size=8",
+    "trainer=smoke",
+    "trainer.accelerator=cpu",
+)
+
+
+@pytest.mark.parametrize(("group", "name"), MEMBERS)
+def test_every_choice_composes_and_its_keys_are_its_class_s_arguments(composed: Compose, group: str, name: str) -> None:
+    words = [f"{group}={name}", *(["data.root=x"] if name == "image_folder" else [])]
+    cfg = composed(*words)
+    check(cfg, words, "train")
+    if group in ("optimizer", "scheduler"):
+        assert callable(instantiate(cfg[group]))  # third parties' classes are imported and take these names
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_models_experiments_and_entry_points_open_with_their_command(path: Path) -> None:
+    if path.parent.name not in ("model", "experiment") and path.parent != CONF:
+        return
+    lines = [line for line in path.read_text().splitlines() if line != "# @package _global_"]
+    entry_point = path.stem if path.parent == CONF else "train"
+    assert lines[0].startswith(f"# python -m project.{entry_point} "), lines[0]
+    if path.parent != CONF:
+        assert lines[0].split()[4] == f"{path.parent.name}={path.stem}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", choices("model"))
+def test_every_model_trains_on_shapes(composed: Compose, tmp_path: Path, name: str) -> None:
+    cfg = composed(f"model={name}", *SHORT, f"folder={tmp_path / 'run'}")
+    value = train(cfg)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["best"]["value"] == value
+    assert metrics["samples"] == 8
+    assert any(key.startswith("test/") for key in metrics)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_every_experiment_trains_on_shapes(composed: Compose, tmp_path: Path, name: str) -> None:
+    cfg = composed(f"experiment={name}", *SHORT, f"folder={tmp_path / 'run'}")
+    train(cfg)
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 1
+
+
+@pytest.mark.parametrize("name", choices("scheduler"))
+@pytest.mark.parametrize("optimizer", choices("optimizer"))
+def test_every_schedule_drives_every_optimizer(composed: Compose, tmp_path: Path, name: str, optimizer: str) -> None:
+    words = ("model=mlp", f"scheduler={name}", f"optimizer={optimizer}", "model.net.hidden=[8]", "test=false")
+    train(composed(*words, *SHORT, f"folder={tmp_path / 'run'}"))
+
+
+@pytest.mark.parametrize("name", [name for name in choices("trainer") if name != "gpu"])
+def test_every_trainer_preset_runs_on_the_cpu(composed: Compose, tmp_path: Path, name: str) -> None:
+    words = [word for word in SHORT if not word.startswith("trainer=")]
+    if name not in ("smoke", "profile"):
+        words.append("trainer.max_epochs=1")
+    folder = tmp_path / "run"
+    train(composed("model=mlp", "model.net.hidden=[8]", *words, f"trainer={name}", f"folder={folder}"))
+    assert (folder / "metrics.json").exists()
+    if name == "profile":
+        assert [path for path in folder.iterdir() if path.name.startswith("fit-profile")]
+
+
+@pytest.mark.parametrize("name", [name for name in choices("callbacks") if ("callbacks", name) not in NOT_ALONE])
+def test_every_set_of_callbacks_can_be_resumed(composed: Compose, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    train(composed("model=mlp", "model.net.hidden=[8]", *SHORT, f"callbacks={name}", f"folder={folder}"))
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+
+
+def test_the_command_line_wins_over_what_a_model_chooses(composed: Compose) -> None:
+    cfg = composed("model=mlp", "data=shapes", "optimizer=sgd")
+    assert cfg.data._target_ == "project.data.shapes.Shapes"
+    assert cfg.optimizer._target_ == "torch.optim.SGD"
+    assert composed("model=mlp").optimizer._target_ == "torch.optim.AdamW"
+    assert composed("experiment=vgg_paper", "optimizer.lr=0.5").optimizer.lr == 0.5

@@ -1,0 +1,105 @@
+"""Every command of the README is run."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import CONF, choices
+
+ROOT = CONF.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for block in BLOCKS[2:] for line in block.splitlines()]
+# what keeps a training short; words of the command line that come last win
+SHORT = "trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 trainer.limit_test_batches=1"
+NEEDS_DOWNLOAD = "data=shapes data.train_images=300 data.test_images=40 data.batch_size=16"
+
+
+def test_it_opens_with_the_two_commands_that_ci_runs() -> None:
+    assert BLOCKS[0].count("\n") == BLOCKS[1].count("\n") == 1
+    assert BLOCKS[0].endswith("python -m project.train model=resnet data=shapes trainer=quick\n")
+    assert BLOCKS[1].endswith("pip install '.[test]' && python -m pytest -n 2\n")
+    script = (ROOT / ".ci" / "run").read_text()
+    assert '"$(block 1)"' in script
+    assert '"$(block 2)"' in script
+
+
+def test_it_names_every_choice() -> None:
+    for group in ("model", "data", "optimizer", "scheduler", "trainer", "experiment"):
+        (row,) = re.findall(rf"^\| `{group}` \| (.*) \|$", README, re.MULTILINE)
+        assert set(choices(group)) <= set(re.findall(r"`(\w+)`", row)), group
+
+
+def test_it_says_nothing_of_this_machine() -> None:
+    assert not re.search(r"/work/|/root/|/tmp/|pypi", README)
+
+
+@pytest.mark.slow
+def test_its_commands_run(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name, colour in (("red", (200, 20, 20)), ("blue", (20, 20, 200))):
+            (tmp_path / "path/to/images" / split / name).mkdir(parents=True)
+            for i in range(20):
+                shade = tuple(part + i for part in colour)
+                Image.new("RGB", (32, 32), shade).save(tmp_path / "path/to/images" / split / name / f"{i}.png")
+    ran = 0
+    for command in COMMANDS:
+        if command.startswith("python -m "):
+            _run(tmp_path, command)
+        elif command.startswith("tensorboard "):
+            _serve(tmp_path, command)
+        else:
+            raise AssertionError(f"no way to run: {command}")
+        ran += 1
+    assert ran >= 12
+
+
+def _run(folder: Path, command: str) -> None:
+    words = shlex.split(command)
+    if "project.train" in command and "--help" not in command:
+        words += shlex.split(SHORT)
+        if "data=" not in command and "resume=" not in command:
+            words += shlex.split(NEEDS_DOWNLOAD)
+        if "image_folder" in command:
+            words += ["data.batch_size=8"]
+        if "lr_find" in command:
+            words += ["model.net.depth=20", "data.train_images=300", "data.batch_size=8"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def _serve(folder: Path, command: str) -> None:
+    """TensorBoard as the README starts it, on a free port: it answers, and on loopback alone."""
+    (folder / "outputs").mkdir(exist_ok=True)
+    program = shutil.which("tensorboard", path=str(Path(sys.executable).parent))
+    assert program is not None
+    words = [program, *shlex.split(command)[1:], "--port", "0"]
+    with subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            address = ""
+            for line in server.stderr:
+                if match := re.search(r"(http://localhost:\d+)", line):
+                    address = match[1]
+                    break
+            assert address
+            for _ in range(50):
+                try:
+                    assert urllib.request.urlopen(address, timeout=10).status == 200
+                    break
+                except OSError:
+                    time.sleep(0.2)
+        finally:
+            server.terminate()
