@@ -1,13 +1,13 @@
 """The package that `pip install .` makes: the configs travel inside, and it works from any folder."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from tests.conftest import CONF
 
@@ -55,7 +55,15 @@ def test_the_installed_package_works_from_any_folder(wheel: Path, tmp_path: Path
 
 
 def test_dependencies_have_no_upper_bound_but_hydra_s_next_major() -> None:
-    described = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert described["requires-python"] == ">=3.10"
-    capped = [name for name in described["dependencies"] if "<" in name]
-    assert capped == ["hydra-core>=1.3.2,<2"]
+    text = (ROOT / "pyproject.toml").read_text()
+    assert 'requires-python = ">=3.10"' in text
+    (listed,) = re.findall(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    names = re.findall(r'"(.*?)"', listed)
+    assert {re.split("[<>=]", name)[0] for name in names} >= {
+        "torch",
+        "lightning",
+        "hydra-core",
+        "optuna",
+        "tensorboard",
+    }
+    assert [name for name in names if "<" in name] == ["hydra-core>=1.3.2,<2"]

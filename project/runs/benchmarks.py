@@ -63,23 +63,7 @@ def input_pipeline(count: int, repeats: int, batch_size: int = 128) -> str:
             if repeat:  # the first is a warm-up
                 rates[name].append(seen / (time.perf_counter() - start))
     ratios = [mine / other for mine, other in zip(rates["ours"], rates["PIL"], strict=True)]
-    rows = [
-        {
-            "images/s": name,
-            "median": f"{median(values):,.0f}",
-            "min": f"{min(values):,.0f}",
-            "max": f"{max(values):,.0f}",
-        }
-        for name, values in rates.items()
-    ]
-    rows.append(
-        {
-            "images/s": "ours / PIL",
-            "median": f"{median(ratios):.1f}",
-            "min": f"{min(ratios):.1f}",
-            "max": f"{max(ratios):.1f}",
-        }
-    )
+    rows = [_row(name, values, ",.0f") for name, values in rates.items()] + [_row("ours / PIL", ratios, ".1f")]
     machine = hardware()
     what = f"{repeats} repeats of {count} images, batch {batch_size}, torch {torch.__version__}, {machine['processor']}"
     return f"{table(rows)}\n{what}, {machine['cores']} cores, {machine['threads']} threads"

@@ -1,0 +1,37 @@
+"""Two real processes on one machine: one run's folder, every sample counted once, the same training."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.runs.conftest import TINY
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(run_command: Run, tmp_path: Path) -> None:
+    words = [word for word in TINY if not word.startswith(("model.net", "trainer.accelerator"))]
+    words += ["data.eval_batch_size=16", "trainer=cpu", "trainer.max_epochs=2", "optimizer=sgd", "optimizer.lr=0.01"]
+    for name, more in (("one", ["trainer.devices=1"]), ("two", ["trainer.devices=2", "trainer.strategy=ddp"])):
+        done = run_command("train", *words, *more, f"folder={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert two.keys() == one.keys()
+    assert (two["samples"], two["steps"]) == (one["samples"], one["steps"])
+    for name in ("train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy"):
+        assert two[name] == pytest.approx(one[name], rel=1e-4), name
+    weights = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("one", "two")
+    ]
+    for name, value in weights[0].items():
+        assert torch.allclose(value, weights[1][name], atol=1e-5), name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+    done = run_command("train", f"resume={tmp_path / 'two'}", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "two" / "metrics.json").read_text())["samples"] == 480
