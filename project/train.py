@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from project.data.published import check_reach
 from project.runs.command import command
 
 
@@ -17,6 +18,7 @@ def _train(cfg: DictConfig, changes: list[str]) -> float:
         from project.runs.resuming import resumed_config
 
         cfg = resumed_config(str(cfg.resume), changes, cfg.outputs)
+    check_reach(str(cfg.data.get("_target_")), str(cfg.data.get("root")))
     return train(cfg)
 
 

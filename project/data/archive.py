@@ -43,6 +43,7 @@ class Archive:
         """
         if not self.missing(root):
             return  # nothing is written or locked, so that a folder without write permission will do
+        self.check_reach(root)
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{self.filename}.lock"):
@@ -56,6 +57,19 @@ class Archive:
                 f"{self.title} cannot be written to {root.resolve()}: {error.strerror or error}.\n"
                 f"Choose another folder with data.root=..., or put the unpacked {self.folder} there."
             ) from error
+
+    def check_reach(self, root: Path) -> None:
+        """Whether the files can be had at all; writes nothing, and takes at most PATIENCE.
+
+        Raises:
+            UserError: they are not in `root`, neither is the archive, and nobody answers at its address.
+        """
+        if not self.missing(root) or (root / self.filename).is_file():
+            return
+        try:
+            _reach(self.url)
+        except OSError as error:
+            raise self._unavailable(root, error) from error
 
     def verified(self, root: Path, name: str) -> bytes:
         """A file's content, refused unless it is the known one.
@@ -97,12 +111,7 @@ class Archive:
             (unpacked / name).replace(place / name)
 
     def _download(self, root: Path, target: Path) -> None:
-        remedy = (
-            f"Put the archive at {root.resolve() / self.filename}, say where it is with data.root=..., "
-            "or train on data=shapes, which needs no file."
-        )
         try:
-            _reach(self.url)
             with urllib.request.build_opener().open(self.url, timeout=15) as response, target.open("wb") as file:
                 size = int(response.headers.get("Content-Length", 0)) or None
                 with tqdm(total=size, desc=f"Downloading {self.title}", unit="B", unit_scale=True) as bar:
@@ -110,16 +119,26 @@ class Archive:
                         file.write(block)
                         bar.update(len(block))
         except (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError, socket.gaierror) as error:
-            reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
-            raise UserError(
-                f"{self.title} is not in {root.resolve()}, and {self.url} cannot be downloaded: {reason}.\n{remedy}"
-            ) from error
+            raise self._unavailable(root, error) from error
         actual = _md5(target)
         if actual != self.md5:
             raise UserError(
                 f"What {self.url} sent is not {self.title}: its md5 is {actual}, expected {self.md5}. "
-                f"Nothing was kept.\nRun again. {remedy}"
+                f"Nothing was kept.\nRun again. {self._remedy(root)}"
             )
+
+    def _unavailable(self, root: Path, error: Exception) -> UserError:
+        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
+        return UserError(
+            f"{self.title} is not in {root.resolve()}, and {self.url} cannot be downloaded: {reason}.\n"
+            f"{self._remedy(root)}"
+        )
+
+    def _remedy(self, root: Path) -> str:
+        return (
+            f"Put the archive at {root.resolve() / self.filename}, say where it is with data.root=..., "
+            "or train on data=shapes, which needs no file."
+        )
 
 
 def _md5(path: Path) -> str:

@@ -9,6 +9,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from project.data.archive import Archive
 from project.data.images import ImageDataModule, Split
+from project.data.published import published_archive
 
 
 class Cifar10(ImageDataModule):
@@ -37,15 +38,8 @@ class Cifar10(ImageDataModule):
 
     @property
     def archive(self) -> Archive:
-        source = self.source
-        return Archive(
-            title=source.__name__.replace("CIFAR", "CIFAR-"),
-            url=source.url,
-            filename=source.filename,
-            md5=source.tgz_md5,
-            folder=source.base_folder,
-            files={**dict(source.train_list + source.test_list), source.meta["filename"]: source.meta["md5"]},
-        )
+        names = ("url", "filename", "tgz_md5", "base_folder", "train_list", "test_list", "meta")
+        return published_archive(self.source.__name__, {name: getattr(self.source, name) for name in names})
 
     def prepare_data(self) -> None:
         self.archive.provide(self.root)

@@ -25,7 +25,7 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         (["nothing"], "invalid choice: 'nothing'"),
         (["input", "--repeats", "0"], "at least 1, got 0"),
     ):
-        command = [sys.executable, "-m", "project.benchmark", *words.split()]
+        command = [sys.executable, "-m", "project.benchmark", *words]
         done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
         assert done.returncode == 2
         assert message in done.stderr
