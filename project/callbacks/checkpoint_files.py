@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from project.errors import UserError
 
@@ -31,11 +31,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch.save reports a failed write as a RuntimeError
             partial.unlink(missing_ok=True)
             cause = error if isinstance(error, OSError) else (error.__context__ or error)
-            raise UserError(
-                f"could not write the checkpoint {path}: {getattr(cause, 'strerror', None) or cause}.\n"
-                "The checkpoints written before it are whole: make room, then go on with "
-                f"python -m project.train resume={path.parent.parent}"
-            ) from error
+            remedy = f"The checkpoints before it are whole: make room, then resume={path.parent.parent}"
+            if not any(path.parent.glob("*.ckpt")):
+                remedy = "It would have been the first one: make room, and start again"
+            reason = getattr(cause, "strerror", None) or cause
+            raise UserError(f"could not write the checkpoint {path}: {reason}.\n{remedy}") from error
 
 
 def is_whole(path: Path) -> bool:

@@ -33,17 +33,19 @@ def resumable(folder: Path) -> Path | None:
     A damaged one is reported, put aside as `*.damaged`, and the one before it is taken.
 
     Raises:
-        UserError: there are checkpoints and none of them is whole.
+        UserError: there are checkpoints, and none to go on from is whole; nothing is touched.
     """
-    candidates = [path for name in ("last.ckpt", "previous.ckpt") if (path := folder / name).exists()]
-    for path in candidates:
-        if is_whole(path):
-            return path
-        aside = path.with_name(path.name + ".damaged")
-        path.replace(aside)
-        log.warning("%s is truncated or damaged: put aside as %s, the one before it is used", path, aside.name)
-    if candidates:
-        raise UserError(f"no checkpoint in {folder} is whole, so this run cannot be resumed: start it anew")
+    last, previous = folder / "last.ckpt", folder / "previous.ckpt"
+    if last.exists() and is_whole(last):
+        return last
+    if previous.exists() and is_whole(previous):
+        if last.exists():
+            aside = last.with_name("last.ckpt.damaged")
+            last.replace(aside)
+            log.warning("%s is truncated or damaged: put aside as %s, going on from the one before", last, aside.name)
+        return previous
+    if any(folder.glob("*.ckpt*")):
+        raise UserError(f"no checkpoint to go on from in {folder} is whole, so this run cannot be resumed: start anew")
     return None
 
 
@@ -89,6 +91,7 @@ class Checkpoints(Checkpoint):
         self.every_n_seconds = None if every_n_minutes is None else 60 * every_n_minutes
         self.best: float | None = None
         self.best_step = 0
+        self.metrics: dict[str, float] = {}  # the latest value of everything that was logged in the whole run
         self._saved_at = time.monotonic()
         self._position: Literal["batch", "validation", "validated", "epoch"] = "epoch"
         self._validated = False
@@ -96,10 +99,10 @@ class Checkpoints(Checkpoint):
         self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_step": self.best_step}
+        return {"best": self.best, "best_step": self.best_step, "metrics": self.metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        self.best, self.best_step, self.metrics = state_dict["best"], state_dict["best_step"], state_dict["metrics"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         logged = getattr(pl_module, "logged", None)
@@ -129,7 +132,8 @@ class Checkpoints(Checkpoint):
         self._position = "epoch"
         if trainer.global_step > 0:
             self._save_last(trainer)
-        self._stop_if_asked(trainer)
+        if self._agreed(trainer, self._asked is not None):
+            self._stop(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -137,9 +141,17 @@ class Checkpoints(Checkpoint):
         if trainer.fit_loop.epoch_loop._should_accumulate():
             return  # half-summed gradients are in no checkpoint
         self._position = "batch"
-        if self._asked is not None or self._is_due(trainer):
+        steps = trainer.fit_loop.total_batch_idx + 1
+        if self.every_n_steps is not None and steps % self.every_n_steps == 0:
             self._save_last(trainer)
-            self._stop_if_asked(trainer)
+        if trainer.world_size > 1 and steps % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
+            return  # to agree takes the ranks time, so only now and then
+        if self._agreed(trainer, self._asked is not None):
+            self._save_last(trainer)
+            self._stop(trainer)
+        seconds = time.monotonic() - self._saved_at
+        if self.every_n_seconds is not None and self._agreed(trainer, seconds >= self.every_n_seconds):
+            self._save_last(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._position = "validation"
@@ -153,9 +165,10 @@ class Checkpoints(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._asked is not None and trainer.state.fn == "fit":
+        # several ranks agree at the next training batch
+        if self._asked is not None and trainer.state.fn == "fit" and trainer.world_size == 1:
             self._save_last(trainer)
-            self._stop_if_asked(trainer)
+            self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -196,22 +209,17 @@ class Checkpoints(Checkpoint):
         while self._handlers:
             signal.signal(*self._handlers.popitem())
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
-        if self._asked is not None:
-            raise Stopped(
-                f"stopped by {signal.Signals(self._asked).name} at step {trainer.global_step} "
-                f"(epoch {trainer.current_epoch}). To go on: python -m project.train resume={self.folder.parent}",
-                self._asked,
-            )
+    def _agreed(self, trainer: Trainer, wish: bool) -> bool:
+        """Whether any rank wishes it: what the ranks do together, all of them must begin."""
+        return wish if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(wish, all=False)
 
-    def _is_due(self, trainer: Trainer) -> bool:
-        steps = trainer.fit_loop.total_batch_idx + 1
-        if self.every_n_steps is not None and steps % self.every_n_steps == 0:
-            return True
-        if self.every_n_seconds is None:
-            return False
-        due = time.monotonic() - self._saved_at >= self.every_n_seconds
-        return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due
+    def _stop(self, trainer: Trainer) -> None:
+        number = self._asked or signal.SIGTERM  # another rank's wish
+        raise Stopped(
+            f"stopped by {signal.Signals(number).name} at step {trainer.global_step} "
+            f"(epoch {trainer.current_epoch}). To go on: python -m project.train resume={self.folder.parent}",
+            number,
+        )
 
     def _save_if_best(self, trainer: Trainer) -> None:
         if self.monitor not in trainer.callback_metrics:
@@ -235,12 +243,14 @@ class Checkpoints(Checkpoint):
         self._saved_at = time.monotonic()
 
     def _write(self, trainer: Trainer, name: str) -> None:
-        weights = [value.detach() for value in trainer.lightning_module.parameters()]
+        module = trainer.lightning_module
+        weights = [value.detach() for value in (*module.parameters(), *module.buffers()) if value.is_floating_point()]
         if not torch.stack([torch.isfinite(value).all() for value in weights]).all():
             raise UserError(
                 f"a weight is NaN or infinite after step {trainer.global_step}: stopped, and no checkpoint was written "
                 f"over the good ones in {self.folder}.\nLower optimizer.lr, or set trainer.gradient_clip_val=1."
             )
+        self.metrics |= {key: float(value) for key, value in trainer.callback_metrics.items()}
         trainer.save_checkpoint(self.folder / name)
 
 

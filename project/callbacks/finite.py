@@ -36,7 +36,7 @@ class StopWhenNotFinite(Callback):
         if self.first_bad is None:
             self.first_bad = torch.full((), -1, device=loss.device)
         bad = ~torch.isfinite(loss.detach()) & (self.first_bad < 0)
-        self.first_bad = torch.where(bad, step, self.first_bad)
+        self.first_bad.masked_fill_(bad, step)
         if step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._look(trainer)
 

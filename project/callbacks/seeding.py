@@ -21,7 +21,7 @@ class StepSeed(Callback):
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """32 well-mixed bits (Steele et al. 2014, SplitMix64's finaliser): neighbouring steps share no bits."""
+    """32 well-mixed bits (Steele et al. 2014, SplitMix64's finaliser): neighbouring steps look independent."""
     mask = (1 << 64) - 1
     mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + (rank + 1) * 0x94D049BB133111EB) & mask
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & mask

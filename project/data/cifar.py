@@ -31,9 +31,12 @@ class Cifar10(ImageDataModule):
         shift: int = 4,
         flip: bool = True,
         cutout: int = 0,
+        color: float = 0.0,
         shuffle: bool = True,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, shuffle)
+        super().__init__(
+            batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, color, shuffle
+        )
         self.root = Path(root)
 
     @property

@@ -1,4 +1,4 @@
-"""Pictures of any size and mode into uint8 arrays. Without torch, so that the worker processes start fast."""
+"""Pictures of any size and mode into uint8 arrays."""
 
 import math
 from pathlib import Path
@@ -38,8 +38,13 @@ def fitted(image: Image.Image, height: int, width: int) -> np.ndarray:
     return np.array(image)
 
 
-def random_resized_crop(image: Image.Image, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """8 % to 100 % of the picture's area, its sides 3:4 to 4:3, mirrored half of the time: (H, W, 3) uint8.
+def random_resized_crop(
+    image: Image.Image, height: int, width: int, rng: np.random.Generator, flip: bool = True
+) -> np.ndarray:
+    """8 % to 100 % of the picture's area, its sides 3:4 to 4:3, with `flip` mirrored half of the time.
+
+    Returns:
+        (H, W, 3) uint8.
 
     From "Going deeper with convolutions" (Szegedy et al., 2015); as in torchvision, the centre after ten vain tries.
     """
@@ -55,4 +60,4 @@ def random_resized_crop(image: Image.Image, height: int, width: int, rng: np.ran
             break
     if pixels is None:
         pixels = fitted(image, height, width)
-    return np.ascontiguousarray(pixels[:, ::-1]) if mirror else pixels
+    return np.ascontiguousarray(pixels[:, ::-1]) if mirror and flip else pixels

@@ -62,15 +62,20 @@ def _by_class(root: Path, split: str) -> dict[str, list[Stamp]]:
 
 
 def _images(root: Path, below: str) -> Iterator[Stamp]:
-    with os.scandir(root / below) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue  # such as the "._cat.jpg" of a Mac
-            if entry.is_dir():
-                yield from _images(root, f"{below}/{entry.name}")
-            elif entry.name.lower().endswith(ENDINGS):
-                status = entry.stat()
-                yield f"{below}/{entry.name}", status.st_size, status.st_mtime_ns
+    try:
+        with os.scandir(root / below) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue  # such as the "._cat.jpg" of a Mac
+                if entry.is_dir():
+                    yield from _images(root, f"{below}/{entry.name}")
+                elif entry.name.lower().endswith(ENDINGS):
+                    status = entry.stat()
+                    yield f"{below}/{entry.name}", status.st_size, status.st_mtime_ns
+    except OSError as error:  # such as a link to nowhere, or around in a circle
+        place = str(error.filename or root / below)
+        place = place if len(place) < 200 else f"{place[:100]}..."
+        raise UserError(f"{place} cannot be read: {error.strerror}. Remove it, or mend the link.") from error
 
 
 def _check_classes(folder: Path, found: dict[str, list[Stamp]], reference: Path, classes: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Anyone's own pictures: one folder per class."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +8,16 @@ from typing import Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from PIL import Image
 
 from project.data.cache import Decoded, ImageCache, with_remedy
 from project.data.files import Files, find_files
-from project.data.images import ImageDataModule, Split, placement, read_image, require, stratified_split
+from project.data.images import ImageDataModule, Split, placement, require, stratified_split
 from project.data.loader import EpochLoader
 from project.data.stream import StreamLoader
 from project.errors import UserError
 
-__all__ = ["ImageFolder", "read_image"]
+log = logging.getLogger(__name__)
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # the usual constants, as in torchvision
 USUAL_SIZES = (32, 64, 128, 224)
@@ -28,7 +28,20 @@ class ImageFolder(ImageDataModule):
 
     Images that fit into `cache` GiB once decoded are decoded once, into `cache_folder`, and then served from memory
     like any small data set (`shift`, `flip` and `cutout` apply). Larger data are decoded by `num_workers` processes
-    as the training goes, with random-resized crops and flips. `image_size` null: the images' own, or a usual one.
+    as the training goes, with random-resized crops instead of `shift` and `cutout`.
+
+    Args:
+        root: the folder of the images.
+        image_size: side in pixels; None: the images' own size where they share one, or else a usual one, logged.
+        cache: GiB of decoded images that may be held in memory.
+        cache_folder: where decoded images are kept between runs.
+        on_error: end the run at an image that cannot be read, or leave it out.
+        num_workers: processes that decode; None: one per core.
+        test_fraction: share of each class that is held out where `root` has no test set.
+
+    Raises:
+        ValueError: an argument out of its range.
+        UserError: no such folder, no images, a class that is missing in a split, an image that cannot be read.
     """
 
     def __init__(
@@ -48,9 +61,12 @@ class ImageFolder(ImageDataModule):
         shift: int = 4,
         flip: bool = True,
         cutout: int = 0,
+        color: float = 0.0,
         shuffle: bool = True,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, shuffle)
+        super().__init__(
+            batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, color, shuffle
+        )
         require(image_size is None or image_size >= 1, "data.image_size must be at least 1, or null", image_size)
         require(cache >= 0, "data.cache must be at least 0 GiB", cache)
         require(on_error in ("raise", "skip"), "data.on_error must be raise or skip", on_error)
@@ -94,33 +110,38 @@ class ImageFolder(ImageDataModule):
         self.image_shape = [3, height, width]
         size = len(files.stamps) * height * width * 3 / 2**30
         if size > self.cache:
-            rank_zero_info(f"{self.root}: {size:.1f} GiB decoded, more than data.cache={self.cache}: read as needed.")
+            self._say(f"{self.root}: {size:.1f} GiB decoded, more than data.cache={self.cache}: decoded as needed")
+            self._say("for images decoded as needed, random-resized crops take the place of data.shift and data.cutout")
             return None
         decoded = decoded or entry.build(height, width, self.workers, stop_at_broken=self.on_error == "raise")
         if decoded.broken and self.on_error == "raise":
             raise UserError(with_remedy(next(iter(decoded.broken.values()))))
         if decoded.broken:
             first = next(iter(decoded.broken.values()))
-            rank_zero_warn(f"{len(decoded.broken)} of {len(files.stamps)} images are left out; the first: {first}")
+            self._say(f"{len(decoded.broken)} of {len(files.stamps)} images are left out; the first: {first}")
         return decoded
 
     def _size(self, files: Files) -> tuple[int, int]:
         """Height and width for all images: judged by 2,000 of them, evenly spread over the list."""
         if self.image_size is not None:
             return self.image_size, self.image_size
-        seen = set()
+        seen: list[tuple[int, int]] = []
         for number in np.unique(np.linspace(0, len(files.stamps) - 1, 2000).astype(int)):
             try:
                 with Image.open(files.path(number)) as image:
-                    seen.add((image.height, image.width))
+                    seen.append((image.height, image.width))
             except Exception:  # a broken file is named when it is decoded
                 continue
-        if len(seen) == 1:
-            return seen.pop()
+        if len(set(seen)) == 1:
+            return seen[0]
         shorter = np.median([min(size) for size in seen]) if seen else USUAL_SIZES[0]
         side = max((size for size in USUAL_SIZES if size <= shorter), default=USUAL_SIZES[0])
-        rank_zero_info(f"{self.root}: images of several sizes, made {side}x{side}; data.image_size=N makes them NxN.")
+        self._say(f"{self.root}: images of several sizes, made {side}x{side}; data.image_size=N makes them NxN")
         return side, side
+
+    def _say(self, text: str) -> None:
+        if self.trainer is None or self.trainer.is_global_zero:
+            log.warning(text)
 
     def _readable(self, numbers: np.ndarray, broken: dict[int, str]) -> np.ndarray:
         return numbers[~np.isin(numbers, list(broken))]
@@ -154,7 +175,9 @@ class ImageFolder(ImageDataModule):
             seed=self.seed,
             workers=self.workers,
             on_error=self.on_error,
-            warn=rank_zero_warn,
+            warn=self._say,
+            flip=self.flip,
+            color=self.color,
             **placement(self),
         )
 

@@ -10,7 +10,7 @@ import torch
 from lightning import LightningDataModule
 
 from project.data.decode import fitted, open_rgb
-from project.data.loader import EpochLoader, ImageLoader
+from project.data.loader import EpochLoader, ImageLoader, check_batch_size
 from project.errors import UserError
 
 
@@ -60,6 +60,7 @@ class ImageDataModule(LightningDataModule):
         shift: int = 4,
         flip: bool = True,
         cutout: int = 0,
+        color: float = 0.0,
         shuffle: bool = True,
     ) -> None:
         super().__init__()
@@ -70,9 +71,10 @@ class ImageDataModule(LightningDataModule):
         require(seed >= 0, "data.seed must be at least 0", seed)
         require(shift >= 0, "data.shift must be at least 0 pixels", shift)
         require(cutout >= 0, "data.cutout must be at least 0 pixels (0: none)", cutout)
+        require(color >= 0, "data.color must be at least 0 (standard deviations; 0: none)", color)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_fraction, self.split_seed, self.seed = val_fraction, split_seed, seed
-        self.shift, self.flip, self.cutout, self.shuffle = shift, flip, cutout, shuffle
+        self.shift, self.flip, self.cutout, self.color, self.shuffle = shift, flip, cutout, color, shuffle
         self.splits: dict[str, Split] = {}
         self.image_shape: list[int] = []
         self.mean: list[float] = []
@@ -113,6 +115,10 @@ class ImageDataModule(LightningDataModule):
         """What a network is built from."""
         return {"num_classes": len(self.classes), "image_shape": list(self.image_shape)}
 
+    def check_batch_size(self, ranks: int) -> None:
+        """Whether `ranks` processes can share the training batches; a UserError if not."""
+        check_batch_size(self.counts["train"], self.batch_size, ranks)
+
     def train_dataloader(self) -> EpochLoader:
         return self.loader(self.splits["train"], train=True)
 
@@ -136,6 +142,7 @@ class ImageDataModule(LightningDataModule):
             shift=self.shift,
             flip=self.flip,
             cutout=self.cutout,
+            color=self.color,
             **placement(self),
         )
 

@@ -13,10 +13,31 @@ from project.errors import UserError
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) float32 channels_last, labels (B,) int64
 
 
-def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """A CPU generator that is a function of both numbers, so that (0, 1) and (1, 0) have nothing in common."""
-    mixed = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
+ORDER, AUGMENTATION = 0, 1  # what random numbers are for; the two must have nothing in common
+
+
+def epoch_generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
+    """A CPU generator that is a function of all three, so that (0, 1) and (1, 0) have nothing in common."""
+    mixed = np.random.SeedSequence((seed, epoch, purpose)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed))
+
+
+def check_batch_size(samples: int, batch_size: int, ranks: int) -> None:
+    """Whether batches for training can be made.
+
+    Raises:
+        UserError: the samples do not fill one batch, or a batch cannot be shared evenly by the ranks.
+    """
+    if batch_size % ranks:
+        raise UserError(
+            f"data.batch_size={batch_size} cannot be shared evenly by {ranks} processes.\n"
+            f"Choose a multiple of {ranks}, such as data.batch_size={(batch_size // ranks + 1) * ranks}."
+        )
+    if batch_size > samples:
+        raise UserError(
+            f"data.batch_size={batch_size} is larger than the training set: {samples} images.\n"
+            f"Choose data.batch_size={samples // ranks * ranks or ranks} or less, or add images."
+        )
 
 
 class EpochLoader(ABC):
@@ -47,16 +68,7 @@ class EpochLoader(ABC):
         """Global batch i holds the places edges[i]:edges[i + 1] of the epoch's order."""
         n, size, ranks = self.samples, self.batch_size, self.world_size
         if self.train:
-            if size % ranks:
-                raise UserError(
-                    f"data.batch_size={size} cannot be shared evenly by {ranks} processes.\n"
-                    f"Choose a multiple of {ranks}, such as data.batch_size={(size // ranks + 1) * ranks}."
-                )
-            if size > n:
-                raise UserError(
-                    f"data.batch_size={size} is larger than the training set: {n} images.\n"
-                    f"Choose data.batch_size={n // ranks * ranks or ranks} or less, or add images."
-                )
+            check_batch_size(n, size, ranks)
             return list(range(0, n + 1, size))
         if n < ranks:
             raise UserError(f"{n} images cannot be shared by {ranks} processes: evaluate with fewer devices.")
@@ -75,7 +87,7 @@ class EpochLoader(ABC):
         """The epoch's sequence of sample numbers, (samples,)."""
         if not self.train:
             return torch.arange(self.samples)
-        generator = epoch_generator(self.seed, epoch if self.shuffle else 0)
+        generator = epoch_generator(self.seed, epoch if self.shuffle else 0, ORDER)
         return torch.randperm(self.samples, generator=generator)
 
     @abstractmethod
@@ -107,10 +119,20 @@ class EpochLoader(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The epoch and the number of batches handed out in it."""
-        return {"epoch": self.epoch, "position": self.position}
+        return {"epoch": self.epoch, "position": self.position, "batches": len(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next batch is number `position` of `epoch`."""
+        """The next batch is number `position` of `epoch`.
+
+        Raises:
+            UserError: in mid-epoch, when the epoch has another number of batches than when the state was saved.
+        """
+        before = state.get("batches", len(self))
+        if 0 < state["position"] < before != len(self):
+            raise UserError(
+                f"the checkpoint stands in mid-epoch, at batch {state['position']} of {before}, and now an epoch has "
+                f"{len(self)}.\nResume with the data.batch_size that it had; change it at the end of an epoch."
+            )
         self.epoch, self.position, self._start = state["epoch"], state["position"], state["position"]
 
 
@@ -118,8 +140,10 @@ class ImageLoader(EpochLoader):
     """Batches cut from raw uint8 images that lie whole on the device.
 
     In training each image is shifted by up to `shift` pixels (zero padding, then a crop), mirrored with probability
-    1/2 where `flip`, and after normalisation loses a square of side `cutout` around a random centre. All random
-    numbers of an epoch are drawn at its start on the CPU: every device, and every number of ranks, sees the same.
+    1/2 where `flip`, has each of its channels shifted by a normal number times `color` standard deviations of all
+    pixels (in the spirit of Krizhevsky et al., 2012, section 4.1), and after normalisation loses a square of side
+    `cutout` around a random centre. All random numbers of an epoch are drawn at its start on the CPU: every device,
+    and every number of ranks, sees the same.
 
     Shape: images (N, H, W, 3) uint8, labels (N,) int64; mean and std per channel for pixels in 0..1.
     """
@@ -138,6 +162,7 @@ class ImageLoader(EpochLoader):
         shift: int = 0,
         flip: bool = False,
         cutout: int = 0,
+        color: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
@@ -147,6 +172,7 @@ class ImageLoader(EpochLoader):
         )
         self.height, self.width = images.shape[1:3]
         self.shift, self.flip, self.cutout = (shift, flip, cutout) if train else (0, False, 0)
+        self.color = color if train else 0.0
         self.device = torch.device(device)
         self.labels = labels.to(self.device)
         self.images = _zero_padded(images.to(self.device), self.shift)
@@ -158,14 +184,16 @@ class ImageLoader(EpochLoader):
         self.offset = (-mean_ / std_).float().repeat(self.width).to(self.device)
 
     def draw(self, epoch: int) -> dict[str, Tensor]:
-        """The epoch's random numbers by place: `order`, `dy`, `dx`, `flip`, `cut_y` and `cut_x`, each (N,)."""
+        """An epoch's random numbers by place: `order`, `dy`, `dx`, `flip`, `cut_y`, `cut_x` (N,) and `color` (N, 3)."""
         draws, n = {"order": self.order(epoch)}, self.samples
         if self.train:
-            generator = epoch_generator(self.seed, epoch)
+            generator = epoch_generator(self.seed, epoch, AUGMENTATION)
             draws["dy"], draws["dx"] = torch.randint(0, 2 * self.shift + 1, (2, n), generator=generator)
             draws["flip"] = torch.randint(0, 2, (n,), generator=generator)
             draws["cut_y"] = torch.randint(0, self.height, (n,), generator=generator)
             draws["cut_x"] = torch.randint(0, self.width, (n,), generator=generator)
+        if self.color:
+            draws["color"] = self.color * torch.randn(n, 3, generator=generator)
         return {name: values.to(self.device) for name, values in draws.items()}
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -181,6 +209,8 @@ class ImageLoader(EpochLoader):
             pixels = _mirrored(pixels, draws["flip"])
         rows = pixels.view(n, self.height, self.width * 3)
         images = torch.addcmul(self.offset, rows.float(), self.scale)
+        if self.color:
+            images += draws["color"].repeat(1, self.width)[:, None, :]
         if self.cutout:
             images.masked_fill_(self._square(draws["cut_y"], draws["cut_x"]), 0.0)
         images = images.view(n, self.height, self.width, 3).permute(0, 3, 1, 2)

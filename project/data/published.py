@@ -49,5 +49,8 @@ def _class_attributes(package: str, file: str, name: str) -> dict[str, Any]:
     for node in ast.parse((folder / file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             pairs = [(part.targets[0], part.value) for part in node.body if isinstance(part, ast.Assign)]
-            return {target.id: ast.literal_eval(value) for target, value in pairs if isinstance(target, ast.Name)}
+            try:
+                return {target.id: ast.literal_eval(value) for target, value in pairs if isinstance(target, ast.Name)}
+            except ValueError:  # no literals: then it is found out later, with torchvision itself
+                return {}
     return {}

@@ -127,9 +127,12 @@ class Shapes(ImageDataModule):
         shift: int = 2,
         flip: bool = True,
         cutout: int = 0,
+        color: float = 0.0,
         shuffle: bool = True,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, shuffle)
+        super().__init__(
+            batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, color, shuffle
+        )
         require(train_images >= 20, "data.train_images must be at least 20", train_images)
         require(test_images >= 10, "data.test_images must be at least 10", test_images)
         self.classes = list(FIGURES)

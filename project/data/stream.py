@@ -40,6 +40,8 @@ class StreamLoader(EpochLoader):
         workers: int = 0,
         on_error: Literal["raise", "skip"] = "raise",
         warn: Callable[[str], None] = print,
+        flip: bool = True,
+        color: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str = "cpu",
@@ -48,6 +50,7 @@ class StreamLoader(EpochLoader):
             len(paths), batch_size, train=train, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size
         )
         self.paths, self.image_shape, self.workers = paths, image_shape, workers
+        self.flip, self.color = flip and train, color if train else 0.0
         self.on_error, self.warn, self.device = on_error, warn, torch.device(device)
         self.labels = labels.to(self.device)
         mean_, std_ = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
@@ -58,8 +61,16 @@ class StreamLoader(EpochLoader):
         for pixels, numbers, reasons in in_parallel(_Decoder(self, epoch), range(start, len(self)), self.workers):
             self._report(reasons, len(numbers))
             rows = torch.from_numpy(pixels).to(self.device).float()
-            images = torch.addcmul(self.offset, rows, self.scale).permute(0, 3, 1, 2)
+            images = torch.addcmul(self.offset, rows, self.scale)
+            if self.color:
+                images += self._color(epoch, numbers).to(self.device)[:, None, None, :]
+            images = images.permute(0, 3, 1, 2)
             yield images, self.labels.index_select(0, torch.from_numpy(numbers).to(self.device))
+
+    def _color(self, epoch: int, numbers: np.ndarray) -> Tensor:
+        """The channels' shifts of these samples in this epoch, (B, 3)."""
+        draws = [np.random.default_rng((self.seed, epoch, int(number), 1)).standard_normal(3) for number in numbers]
+        return torch.from_numpy(self.color * np.array(draws, dtype=np.float32).reshape(-1, 3))
 
     def _report(self, reasons: list[str], readable: int) -> None:
         if reasons and self.on_error == "raise":
@@ -77,7 +88,7 @@ class _Decoder:
     def __init__(self, loader: StreamLoader, epoch: int) -> None:
         self.shares = [loader.share(batch) for batch in range(len(loader))]
         self.order = loader.order(epoch).numpy()
-        self.paths, self.train, self.key = loader.paths, loader.train, (loader.seed, epoch)
+        self.paths, self.train, self.flip, self.key = loader.paths, loader.train, loader.flip, (loader.seed, epoch)
         _, self.height, self.width = loader.image_shape
 
     def __getitem__(self, batch: int) -> Raw:
@@ -94,5 +105,6 @@ class _Decoder:
     def _image(self, number: int) -> np.ndarray:
         image = open_rgb(self.paths[number])
         if self.train:
-            return random_resized_crop(image, self.height, self.width, np.random.default_rng((*self.key, number)))
+            rng = np.random.default_rng((*self.key, number))
+            return random_resized_crop(image, self.height, self.width, rng, self.flip)
         return fitted(image, self.height, self.width)

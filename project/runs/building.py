@@ -23,6 +23,8 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from None
+        if isinstance(cause, OSError):
+            raise UserError(f"cannot use {cause.filename or 'the disk'}: {cause.strerror or cause}") from error
         if isinstance(cause, ValueError | TypeError | MisconfigurationException | ImportError) or cause is error:
             raise UserError(_said(cause, node)) from error
         raise

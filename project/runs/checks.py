@@ -47,6 +47,9 @@ def check(cfg: DictConfig, words: list[str], name: str) -> None:
             if OmegaConf.is_missing(node, key):
                 raise UserError(f"{full} must be given: {full}=<{describe(known.parameters[key]) or 'value'}>")
             _check_type(full, node, str(key), known.parameters[key])
+    for key in cfg:
+        if OmegaConf.is_missing(cfg, key):
+            raise UserError(f"{key!s} must be given: {key!s}=<value>")
     _check_numbers(words, name)
 
 
@@ -55,8 +58,9 @@ def _check_type(full: str, node: DictConfig, key: str, annotation: Any) -> None:
         value = node[key]
     except OmegaConfBaseException:
         return  # filled in later, from the data
-    if value is None and OmegaConf.is_interpolation(node, key):
-        return  # filled in later, e.g. the run's folder
+    raw = OmegaConf.to_container(node, resolve=False)
+    if value is None and isinstance(raw, dict) and "${folder}" in str(raw[key]):
+        return  # filled in when the run begins
     if isinstance(value, DictConfig) and "_target_" in value:
         return
     plain = OmegaConf.to_container(value) if isinstance(value, DictConfig | ListConfig) else value
@@ -70,16 +74,31 @@ def _check_numbers(words: list[str], name: str) -> None:
     suspects = [
         word
         for word in _parsed(words)
-        if word.type is OverrideType.CHANGE and word.key_or_group not in known and isinstance(word.value(), str | bool)
+        if word.type is OverrideType.CHANGE
+        and word.key_or_group not in known
+        and _suspect(word.key_or_group, word.value())
     ]
     if not suspects:
         return
     base = _compose_without_values(name, words)
     for word in suspects:
-        default = _select(base, word.key_or_group)
-        if isinstance(default, int | float) and not isinstance(default, bool):
-            kind = "a whole number" if isinstance(default, int) else "a number"
-            raise UserError(f"{word.key_or_group} must be {kind} such as {default}, got {word.value()!r}")
+        check_number(word.key_or_group, word.value(), _select(base, word.key_or_group))
+
+
+def check_number(key: str, value: Any, default: Any) -> None:
+    """Refuse a word, a truth value or nothing where a config has a number.
+
+    Raises:
+        UserError: names the key, the value and a number that it can be.
+    """
+    if _suspect(key, value) and isinstance(default, int | float) and not isinstance(default, bool):
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise UserError(f"{key} must be {kind} such as {default}, got {'null' if value is None else repr(value)}")
+
+
+def _suspect(key: str, value: Any) -> bool:
+    """Of the Trainer's numbers some can be null, and mean then that there is no limit."""
+    return isinstance(value, str | bool) or (value is None and not key.startswith("trainer."))
 
 
 def explain(error: BaseException, words: list[str], name: str) -> str:

@@ -17,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from project.errors import Stopped, UserError
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+_TOLD = (UserError, Stopped, KeyboardInterrupt, HydraException, OmegaConfBaseException, OSError)
+_ANSWERS = "PROJECT_SHORT_ERRORS"  # in the environment of the processes that a distributed run starts
 _PACKAGE = Path(__file__).parents[1]
 # at the top of the repository, or inside the installed package
 CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
@@ -36,7 +38,10 @@ def command(
     """
 
     kept: list[str] = []
-    wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1" and _ANSWERS not in os.environ
+    told = (
+        () if wants_trace else (UserError, Stopped, KeyboardInterrupt, HydraException, OmegaConfBaseException, OSError)
+    )
 
     def entry(cfg: DictConfig) -> Any:
         from project.runs.checks import check
@@ -44,18 +49,22 @@ def command(
         try:
             check(cfg, list(HydraConfig.get().overrides.task), name)
             return function(cfg, kept)
-        except tuple(kind for kind in (UserError, Stopped, KeyboardInterrupt) if not wants_trace) as error:
+        except told as error:
             _report(error, name)  # here, because Hydra prints a line of its own about what leaves a job
 
     def main() -> None:
         kept[:] = kept_apart(sys.argv[1:])
         sys.argv[1:] = [word for word in sys.argv[1:] if word not in kept]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them
+        # GNU OpenMP's threads wait for each other at full speed, which brings a machine that others use too to a
+        # standstill; they give up sooner here. What the user has set stays.
+        if "OMP_WAIT_POLICY" not in os.environ:
+            os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        if not wants_trace:
+            os.environ[_ANSWERS] = "1"
         try:
             hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(entry)()
-        except (UserError, Stopped, KeyboardInterrupt, HydraException, OmegaConfBaseException, OSError) as error:
-            if wants_trace:
-                raise
+        except told as error:
             _report(error, name)
 
     return main
@@ -69,7 +78,8 @@ def _report(error: BaseException, name: str) -> NoReturn:
         message, code = "stopped", 130
     else:
         message, code = f"error: {_explain(error, name)}", 1
-    print(message, file=sys.stderr)
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run have nothing to add
+        print(message, file=sys.stderr)
     logging.shutdown()
     sys.exit(code)
 

@@ -14,9 +14,9 @@ from project.data.images import ImageDataModule
 from project.errors import UserError
 from project.runs.building import build_data
 from project.runs.folder import write_json
+from project.runs.quiet import quiet
 from project.runs.tables import table
 from project.runs.trained import Trained, device_for, load_run
-from project.runs.training import quiet
 from project.tasks.classification import ImageClassifier
 
 
@@ -72,7 +72,7 @@ def scores(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
 def _probabilities(trained: Trained, data: ImageDataModule, device: torch.device) -> tuple[Tensor, Tensor]:
     """(N, K) float64 probabilities and (N,) labels of the test set."""
     net = trained.task.net.to(device)
-    parts = [(net(images.to(device)).double().softmax(1).cpu(), labels) for images, labels in data.test_dataloader()]
+    parts = [(net(images.to(device)).cpu().double().softmax(1), labels) for images, labels in data.test_dataloader()]
     trained.task.cpu()
     return torch.cat([part for part, _ in parts]), torch.cat([labels.cpu() for _, labels in parts])
 
@@ -84,7 +84,7 @@ def _losses(trained: Trained, data: ImageDataModule, device: torch.device) -> di
     totals, count = torch.zeros(len(task.measures), dtype=torch.float64), 0
     for batch in data.test_dataloader():
         _, sums, samples = task.measure([part.to(device) for part in batch], "test")
-        totals += torch.stack([value.double().cpu() for value in sums])
+        totals += torch.stack([value.cpu().double() for value in sums])
         count += samples
     found = {f"test/{name}": value for name, value in zip(task.measures, (totals / count).tolist(), strict=True)}
     write_json(_evaluation_folder(trained) / "metrics.json", found)

@@ -24,6 +24,9 @@ def make_folder(cfg: DictConfig) -> Path:
     Raises:
         UserError: it cannot be made, or `cfg.folder` holds a run already.
     """
+    for key in ("outputs", "name", *(["folder"] if cfg.folder is not None else [])):
+        if not str(cfg[key] or "").strip() or (key == "name" and Path(str(cfg.name)).name != str(cfg.name)):
+            raise UserError(f"{key} must be the name of a folder, got {cfg[key]!r}")
     try:
         if cfg.folder is not None:
             folder = Path(cfg.folder).absolute()
@@ -31,7 +34,8 @@ def make_folder(cfg: DictConfig) -> Path:
                 raise UserError(
                     f"folder={cfg.folder} holds a run already: go on with resume={cfg.folder}, or name another"
                 )
-            if folder.is_dir() and any(folder.iterdir()):
+            left = {".lock", "train.log"}  # by a run that was killed before it began to train
+            if folder.is_dir() and any(path.name not in left for path in folder.iterdir()):
                 raise UserError(f"folder={cfg.folder} is not empty: name a new one")
             folder.mkdir(parents=True, exist_ok=True)
             return _writable(folder)
@@ -88,7 +92,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def find_run(name: str, outputs: str = "outputs") -> Path:
-    """The folder of a run: a path to it (or to a file in it), or `latest` for the newest one below `outputs`.
+    """The folder of a run: a path to it (or to a file in it), or `latest` for the one started or resumed last.
 
     Raises:
         UserError: there is no such run.
@@ -97,7 +101,7 @@ def find_run(name: str, outputs: str = "outputs") -> Path:
         runs = [path.parent for path in Path(outputs).glob(f"train/**/{CONFIG}")]
         if not runs:
             raise UserError(f"there is no run in {Path(outputs) / 'train'} yet: train one, or name its folder")
-        # started last: a run's folder bears its time; the number of a shared second is compared as a number
+        # its config is written when a run is started or resumed
         return max(runs, key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run.name)).absolute()
     path = Path(name).absolute()
     for folder in (path, path.parent, path.parent.parent):
@@ -132,7 +136,7 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` whole or not at all."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
@@ -140,7 +144,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def logged_to(path: Path) -> Iterator[None]:
     """What the project logs goes to the terminal and to `path`."""
     logger = logging.getLogger("project")
-    console, file = logging.StreamHandler(), logging.FileHandler(path)
+    console, file = logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")
     console.setFormatter(logging.Formatter("%(message)s"))
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = logger.level, logger.propagate
@@ -156,4 +160,5 @@ def logged_to(path: Path) -> Iterator[None]:
         for handler in (console, file):
             logger.removeHandler(handler)
             handler.close()
-        logger.level, logger.propagate = before
+        logger.setLevel(before[0])
+        logger.propagate = before[1]

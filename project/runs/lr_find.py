@@ -11,7 +11,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from project.callbacks.pictures import learning_rate_figure
 from project.data.images import ImageDataModule
-from project.errors import UserError
 from project.runs.folder import write_json
 from project.tasks.task import Task
 
@@ -39,10 +38,7 @@ def find_learning_rate(
         steps: training steps; the rate grows by the same factor at each.
 
     Returns:
-        The proposed learning rate.
-
-    Raises:
-        UserError: the loss falls nowhere.
+        The proposed learning rate; NaN if the loss falls nowhere.
     """
     rates, losses = _range_test(trainer, task, data, lowest, highest, steps)
     proposal = steepest(rates, losses)
@@ -53,7 +49,8 @@ def find_learning_rate(
     write_json(folder / "lr_find.json", {"proposal": proposal, "rates": rates, "losses": losses})
     log.info("curve: %s, and in TensorBoard under Images", folder / "lr_find.png")
     if proposal is None:
-        raise UserError("the loss fell at no learning rate of the range test: look at the curve")
+        log.warning("the loss fell at no learning rate of the range test, so none is proposed")
+        return math.nan
     log.info("proposed: optimizer.lr=%.2g", proposal)
     return proposal
 

@@ -9,13 +9,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from project.data.files import ENDINGS
 from project.data.images import read_image
 from project.errors import UserError
 from project.runs.tables import table
 from project.runs.trained import Trained, device_for, load_run
 from project.tasks.classification import ImageClassifier
-
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
@@ -33,6 +32,8 @@ def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
         raise UserError(f"top must be a whole number of at least 1, got {cfg.top}")
     if not isinstance(cfg.batch_size, int) or cfg.batch_size < 1:
         raise UserError(f"batch_size must be a whole number of at least 1, got {cfg.batch_size}")
+    if not str(cfg.input).strip():
+        raise UserError("input= is empty: name an image or a folder of images")
     paths = _images(Path(str(cfg.input)))
     trained = load_run(str(cfg.run), cfg.outputs, cfg.checkpoint)
     if not isinstance(trained.task, ImageClassifier):
@@ -59,9 +60,10 @@ def _images(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"input={path} does not exist: name an image or a folder of images")
-    images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = (file for file in path.rglob("*") if file.name.lower().endswith(ENDINGS) and file.is_file())
+    images = sorted(file for file in files if not file.name.startswith("."))
     if not images:
-        raise UserError(f"input={path} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"input={path} holds no images (files that end in {', '.join(ENDINGS)})")
     return images
 
 
@@ -82,7 +84,7 @@ def _classify(
     mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
     images = (torch.stack(pixels).to(device).float() / 255 - mean) / std  # (B, 3, H, W)
     logits = trained.task.net.to(device)(images.contiguous(memory_format=torch.channels_last))
-    probabilities = logits.double().softmax(1).cpu()  # (B, K)
+    probabilities = logits.cpu().double().softmax(1)  # (B, K)
     classes = trained.data["classes"]
     values, labels = probabilities.topk(min(top, len(classes)), dim=1)
     return [

@@ -35,7 +35,7 @@ def record(folder: Path, cfg: DictConfig) -> None:
     OmegaConf.save(OmegaConf.create(words), folder / "overrides.yaml")
     git, diff = _git()
     if diff:
-        (folder / "git.diff").write_text(diff)
+        (folder / "git.diff").write_text(diff, encoding="utf-8")
     write_json(
         folder / "environment.json",
         {
@@ -80,23 +80,25 @@ def _version(package: str) -> str | None:
 
 
 def _git() -> tuple[dict[str, Any] | None, str]:
-    """Commit and uncommitted diff of the repository that holds this code, or else of the current folder's."""
-    for place in (Path(__file__).parent, Path.cwd()):
-        # a virtual environment inside a repository is not of it
-        if place == Path(__file__).parent and not _run(place, "ls-files", Path(__file__).name):
-            continue
-        commit = _run(place, "rev-parse", "HEAD")
-        if commit:
-            diff = _run(place, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
-            return {"commit": commit.strip(), "uncommitted": bool(diff)}, diff
-    return None, ""
+    """Commit of the repository that holds this code, and all that is not committed in it, new files included."""
+    place = Path(__file__).parents[1]
+    if not _run(place, "ls-files", "train.py"):
+        return None, ""  # installed; a virtual environment inside a repository is not of it
+    top = Path((_run(place, "rev-parse", "--show-toplevel") or "").strip())
+    commit = _run(place, "rev-parse", "HEAD")
+    diff = _run(top, "diff", "HEAD", "--no-color", "--no-ext-diff") or ""
+    new = (_run(top, "ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml", "*.toml") or "").splitlines()
+    diff += "".join(
+        _run(top, "diff", "--no-color", "--no-ext-diff", "--no-index", "/dev/null", path) or "" for path in new
+    )
+    return {"commit": commit.strip() if commit else None, "uncommitted": bool(diff)}, diff
 
 
 def _run(place: Path, *arguments: str) -> str | None:
+    command = ["git", *arguments]
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=place, capture_output=True, text=True, timeout=20, errors="replace"
-        )
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=20, errors="replace")
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    # a comparison of two files says with 1 that they differ
+    return done.stdout if done.returncode == 0 or (done.returncode == 1 and "--no-index" in arguments) else None

@@ -7,8 +7,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from project.errors import UserError
-from project.runs.checks import check, groups, unknown
+from project.runs.checks import check, check_number, groups, unknown
 from project.runs.folder import find_run, read_config
+
+# other parts of the resolved config were made from these
+FIXED = ("seed", "monitor", "mode", "name", "outputs", "folder", "lr_find", "sizes", "resume")
 
 
 def resumed_config(name: str, words: list[str], outputs: str) -> DictConfig:
@@ -31,8 +34,11 @@ def resumed_config(name: str, words: list[str], outputs: str) -> DictConfig:
                 f"{key}={word.value()}: a run is resumed with its own {key}. Values can be changed, e.g. "
                 "trainer.max_epochs=200; for another choice start a new run"
             )
+        if key in FIXED:
+            raise UserError(f"{key}={word.value()}: a run is resumed with the {key} that it has ({cfg.get(key)})")
         if OmegaConf.select(cfg, key, default=cfg) is cfg and not word.is_add():
             raise UserError(unknown(key, cfg))
+        check_number(key, word.value(), OmegaConf.select(cfg, key))
         if word.is_delete():
             parent, _, leaf = key.rpartition(".")
             del (OmegaConf.select(cfg, parent) if parent else cfg)[leaf]

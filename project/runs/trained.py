@@ -44,7 +44,7 @@ def load_run(name: str, outputs: str, checkpoint: str = "best") -> Trained:
         have = sorted(file.stem for file in path.parent.glob("*.ckpt"))
         raise UserError(f"the run {folder} has no checkpoint={checkpoint}; it has: {', '.join(have) or 'none yet'}")
     try:
-        data = json.loads((folder / DATA).read_text())
+        data = json.loads((folder / DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / DATA} is missing or not readable: {error}") from error
     state = load_checkpoint(path)

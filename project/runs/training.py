@@ -1,45 +1,32 @@
 """From a config to a trained, tested network: the one way that a command, a test, a notebook and a sweep go."""
 
 import logging
-import math
 import os
-import warnings
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import first_stale_sample, resumable
 from project.data.images import ImageDataModule
-from project.errors import UserError
+from project.errors import Stopped, UserError
 from project.runs.building import build, build_data
-from project.runs.folder import (
-    DATA,
-    METRICS,
-    discard,
-    find_run,
-    held,
-    logged_to,
-    make_folder,
-    save_config,
-    write_json,
-)
+from project.runs.folder import DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
 from project.runs.lr_find import find_learning_rate
+from project.runs.outcome import conclude
 from project.runs.provenance import hardware, record
+from project.runs.quiet import explained, quiet
 
 log = logging.getLogger(__name__)
-_HINTS = (
-    ".*does not have many workers.*",
-    ".*is smaller than the logging interval.*",
-    ".*available but not used.*",
-    ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-)
+
 FOLDER_OF_RANK_0 = "PROJECT_RUN_FOLDER"  # tells the processes that a distributed run starts where it writes
 
 
@@ -50,13 +37,14 @@ def run_training(cfg: DictConfig) -> float:
         cfg: a composed `conf/train.yaml`; of a run that is resumed, its own `config.yaml` with `resume` set.
 
     Returns:
-        The best value of `cfg.monitor`; NaN if it was never measured.
+        The best value of `cfg.monitor`, or NaN if it was never measured; of a range test, the proposed learning rate.
 
     Raises:
         UserError: a mistake in the config or the data, or something that the machine lacks.
         Stopped: SIGTERM or Ctrl-C; the run can be resumed.
     """
     cfg = cfg.copy()
+    _check_seed(cfg.seed)
     if int(os.environ.get("LOCAL_RANK", "0")) > 0 and FOLDER_OF_RANK_0 in os.environ:
         cfg.folder = os.environ[FOLDER_OF_RANK_0]
         with quiet():
@@ -65,7 +53,7 @@ def run_training(cfg: DictConfig) -> float:
     folder = find_run(str(cfg.resume), cfg.outputs) if resumed else make_folder(cfg)
     cfg.folder = os.environ[FOLDER_OF_RANK_0] = str(folder)
     try:
-        with held(folder), logged_to(folder / "train.log"), quiet():
+        with held(folder), logged_to(folder / "train.log"), quiet(), _stoppable(folder):
             return _train(cfg, folder)
     except BaseException:
         if not resumed and not any(folder.glob("checkpoints/*.ckpt")):
@@ -81,78 +69,63 @@ def _train(cfg: DictConfig, folder: Path) -> float:
     with open_dict(cfg):
         cfg.sizes = data.sizes
     task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
-    checkpoint = resumable(folder / "checkpoints") if cfg.resume is not None else None
-    trainer = build_trainer(cfg, checkpoint, [Announcement(f"{cfg.name}: {_facts(task, data)}", folder, checkpoint)])
-    if trainer.is_global_zero:
-        save_config(cfg, folder) if cfg.resume is not None else record(folder, cfg)
-        record_data(folder, data)
+    path = resumable(folder / "checkpoints") if cfg.resume is not None else None
+    checkpoint = None if path is None else _fitting(path, task)
+    trainer = build_trainer(cfg, checkpoint, [Beginning(cfg, folder, data, path)])
+    data.check_batch_size(trainer.world_size)
     if cfg.lr_find:
+        record(folder, cfg)
         return find_learning_rate(trainer, task, data, folder)
-    with _explained():
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    return _finish(cfg, folder, trainer, task, data)
+    del checkpoint
+    with explained():
+        trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
+    return conclude(cfg, folder, trainer, task, data)
 
 
-class Announcement(Callback):
-    """Says what is trained and where, once nothing has been found wrong with it."""
+class Beginning(Callback):
+    """Once nothing has been found wrong with a training: records it, and says what is trained and where."""
 
-    def __init__(self, what: str, folder: Path, checkpoint: Path | None) -> None:
-        self.what, self.folder, self.checkpoint = what, folder, checkpoint
+    def __init__(self, cfg: DictConfig, folder: Path, data: ImageDataModule, checkpoint: Path | None) -> None:
+        self.cfg, self.folder, self.data, self.checkpoint = cfg, folder, data, checkpoint
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        log.info("%s on %s -> %s", self.what, trainer.strategy.root_device, self.folder)
+        if not trainer.is_global_zero:
+            return
+        save_config(self.cfg, self.folder) if self.cfg.resume is not None else record(self.folder, self.cfg)
+        record_data(self.folder, self.data)
+        parameters = sum(parameter.numel() for parameter in pl_module.parameters())
+        what = f"{self.cfg.name}: {parameters:,} parameters, {self.data.counts['train']:,} training images"
+        log.info("%s on %s -> %s", what, trainer.strategy.root_device, self.folder)
         if self.checkpoint is not None:
             log.info("going on at step %d from %s", trainer.global_step, self.checkpoint)
 
 
-def _facts(task: LightningModule, data: ImageDataModule) -> str:
-    parameters = sum(parameter.numel() for parameter in task.parameters())
-    return f"{parameters:,} parameters, {data.counts['train']:,} training images"
-
-
-def build_trainer(cfg: DictConfig, checkpoint: Path | None, callbacks: list[Callback]) -> Trainer:
+def build_trainer(cfg: DictConfig, checkpoint: dict[str, Any] | None, callbacks: list[Callback]) -> Trainer:
     """Lightning's Trainer with the config's callbacks and logger; its curves go on where `checkpoint` ends.
 
     Raises:
-        UserError: Lightning refuses an argument, e.g. devices that this machine does not have.
+        UserError: an argument that Lightning refuses, e.g. devices that this machine does not have.
     """
+    if cfg.trainer.max_epochs == 0 or cfg.trainer.max_steps == 0:
+        raise UserError("trainer.max_epochs=0 and trainer.max_steps=0 leave nothing to train: choose at least 1")
+    if cfg.trainer.log_every_n_steps < 1:
+        raise UserError(f"trainer.log_every_n_steps must be at least 1, got {cfg.trainer.log_every_n_steps}")
     callbacks = callbacks + [build(callback) for callback in (cfg.callbacks or {}).values() if callback is not None]
     purge_step = None
     if cfg.resume is not None:
-        purge_step = 0 if checkpoint is None else first_stale_sample(load_checkpoint(checkpoint))
+        purge_step = 0 if checkpoint is None else first_stale_sample(checkpoint)
     logger = build(cfg.logger, purge_step=purge_step) if cfg.logger is not None else False
     arguments = {"callbacks": callbacks, "logger": logger, "plugins": [AtomicCheckpointIO()]}
+    wanted = f"trainer.accelerator={cfg.trainer.get('accelerator')} trainer.devices={cfg.trainer.get('devices')}"
+    cores = hardware()["cores"]
+    has = f"The config says {wanted}; this machine has {torch.cuda.device_count()} CUDA devices, {cores} CPU cores."
     try:
-        return build(cfg.trainer, **arguments, default_root_dir=cfg.folder)
+        trainer: Trainer = build(cfg.trainer, **arguments, default_root_dir=cfg.folder)
     except UserError as error:
-        wanted = f"trainer.accelerator={cfg.trainer.get('accelerator')} trainer.devices={cfg.trainer.get('devices')}"
-        has = f"{torch.cuda.device_count()} CUDA devices, {hardware()['cores']} CPU cores"
-        raise UserError(f"{error}\nThe config says {wanted}; this machine has {has}.") from error
-
-
-def _finish(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningModule, data: ImageDataModule) -> float:
-    """Test the best checkpoint, write `metrics.json`, say where everything is."""
-    best = folder / "checkpoints" / "best.ckpt"
-    metrics: dict[str, Any] = {
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "samples": getattr(task, "samples_seen", None),
-        "monitor": cfg.monitor,
-    }
-    state = load_checkpoint(best)["callbacks"].get("Checkpoints", {})
-    value = float("nan") if state.get("best") is None else float(state["best"])
-    metrics["best"] = {"value": value, "step": state.get("best_step")}
-    metrics |= {name: float(number) for name, number in sorted(trainer.callback_metrics.items())}
-    if cfg.test:
-        trainer.test(task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
-        metrics |= {name: float(number) for name, number in sorted(trainer.callback_metrics.items())}
-    if trainer.is_global_zero:
-        write_json(folder / METRICS, {name: _json(number) for name, number in metrics.items()})
-        shown = [f"{name} {number:.4f}" for name, number in metrics.items() if name.startswith("test/")]
-        log.info("best %s %.4f | %s", cfg.monitor, value, " | ".join(shown) or "not tested")
-        log.info("run:         %s", folder)
-        log.info("TensorBoard: tensorboard --logdir %s", cfg.outputs)
-    return value
+        raise UserError(f"{error}\n{has}") from error
+    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
+        raise UserError(f"more CPU processes than CPU cores: choose fewer trainer.devices.\n{has}")
+    return trainer
 
 
 def record_data(folder: Path, data: ImageDataModule) -> None:
@@ -169,32 +142,40 @@ def record_data(folder: Path, data: ImageDataModule) -> None:
     )
 
 
+def _check_seed(seed: Any) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise UserError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed}")
+
+
+def _fitting(path: Path, task: LightningModule) -> dict[str, Any]:
+    """The checkpoint, once its weights have been seen to fit the network."""
+    checkpoint = load_checkpoint(path)
+    try:
+        task.load_state_dict(checkpoint["state_dict"])
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not fit the network of the config: {reason}") from error
+    return checkpoint
+
+
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without the hints that Lightning and torch give on every start."""
-    names = ("lightning.pytorch", "lightning.fabric")
-    levels = [logging.getLogger(name).level for name in names]
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for text in _HINTS:
-            warnings.filterwarnings("ignore", message=text)
+def _stoppable(folder: Path) -> Iterator[None]:
+    """SIGTERM and Ctrl-C end with `Stopped`; while the network is trained, the checkpoints' own handlers stand here."""
+    if threading.current_thread() is not threading.main_thread():
         yield
-    for name, level in zip(names, levels, strict=True):
-        logging.getLogger(name).setLevel(level)
+        return
+    owner = os.getpid()
 
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a worker process that was forked from this one
+            os._exit(128 + number)
+        can_go_on = (folder / "checkpoints" / "last.ckpt").exists()
+        how = f"To go on: python -m project.train resume={folder}" if can_go_on else "Nothing was trained yet."
+        raise Stopped(f"stopped by {signal.Signals(number).name}. {how}", number)
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Lightning's refusal of a configuration as a person's mistake."""
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
-    except MisconfigurationException as error:
-        raise UserError(" ".join(str(error).split())) from error
-
-
-def _json(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {name: _json(part) for name, part in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -97,7 +97,10 @@ def plateau(
     patience: int = 5,
     min_lr: float = 0.0,
 ) -> Schedule:
-    """Multiply by `factor` after `patience` epochs without a better `monitor` (Krizhevsky et al. 2012, section 5)."""
+    """Multiply by `factor` after more than `patience` epochs without a better `monitor`.
+
+    By hand in Krizhevsky et al. 2012, section 5; here torch's `ReduceLROnPlateau`.
+    """
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
 

@@ -62,7 +62,7 @@ def test_a_damaged_one_is_put_aside_and_the_one_before_it_used(
 def test_no_whole_checkpoint_is_an_error_and_none_at_all_is_a_beginning(tmp_path: Path) -> None:
     assert resumable(tmp_path) is None
     (tmp_path / "last.ckpt").write_bytes(b"PK torn")
-    with pytest.raises(UserError, match=r"no checkpoint in .* is whole"):
+    with pytest.raises(UserError, match=r"no checkpoint to go on from in .* is whole"):
         resumable(tmp_path)
 
 

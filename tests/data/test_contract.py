@@ -121,11 +121,11 @@ def test_an_interrupted_epoch_goes_on_bit_for_bit(build: Build, name: str) -> No
         batches = iter(resumed)  # Lightning calls `iter` before it says the epoch
         resumed.load_state_dict({"epoch": 3, "position": position})
         resumed.set_epoch(3)
-        assert resumed.state_dict() == {"epoch": 3, "position": position}
+        assert resumed.state_dict() == {"epoch": 3, "position": position, "batches": len(resumed)}
         assert len(resumed) == len(whole)
         assert equal(list(batches), whole[position:])
         resumed.set_epoch(4)
-        assert resumed.state_dict() == {"epoch": 4, "position": 0}
+        assert resumed.state_dict() == {"epoch": 4, "position": 0, "batches": len(resumed)}
         assert equal(list(resumed), following)
 
 

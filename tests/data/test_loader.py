@@ -65,6 +65,38 @@ def test_random_numbers_cover_their_ranges() -> None:
         assert (counts.float() / 5000 - 1 / values).abs().max() < 0.03
 
 
+def test_augmentation_is_independent_of_the_order() -> None:
+    loader = ImageLoader(
+        torch.zeros(45_000, 6, 8, 3, dtype=torch.uint8), torch.zeros(45_000), 8, mean=MEAN, std=STD, train=True, shift=4
+    )
+    for epoch in range(3):
+        draws = loader.draw(epoch)
+        for name, values in {"dy": 9, "dx": 9, "flip": 2, "cut_y": 6, "cut_x": 8}.items():
+            equal = (draws[name] == draws["order"] % values).float().mean()
+            assert abs(equal - 1 / values) < 6 * (1 / values / 45_000) ** 0.5, name  # six standard deviations
+
+
+def test_channels_are_shifted_by_their_own_normal_numbers() -> None:
+    images = torch.full((4000, 2, 2, 3), 100, dtype=torch.uint8)
+    loader = ImageLoader(images, torch.arange(4000), 4000, mean=MEAN, std=STD, train=True, color=0.5)
+    [(batch, labels)] = loader
+    plain = torch.addcmul(loader.offset[:3], torch.tensor(100.0), loader.scale[:3])
+    moved = batch - plain[:, None, None]  # (N, 3, 2, 2)
+    draws = loader.draw(0)
+    assert labels.tolist() == draws["order"].tolist()
+    torch.testing.assert_close(moved, draws["color"][:, :, None, None].expand(-1, -1, 2, 2), atol=1e-5, rtol=0)
+    assert abs(draws["color"].std() - 0.5) < 0.02
+    assert torch.corrcoef(draws["color"].T).fill_diagonal_(0).abs().max() < 0.08
+
+
+def test_a_place_in_mid_epoch_fits_only_the_same_batches() -> None:
+    images, labels = torch.zeros(24, 2, 2, 3, dtype=torch.uint8), torch.zeros(24)
+    state = {"epoch": 1, "position": 2, "batches": 6}
+    with pytest.raises(UserError, match=r"in mid-epoch, at batch 2 of 6, and now an epoch has 3"):
+        ImageLoader(images, labels, 8, mean=MEAN, std=STD, train=True).load_state_dict(state)
+    ImageLoader(images, labels, 8, mean=MEAN, std=STD, train=True).load_state_dict({**state, "position": 6})
+
+
 def test_values_after_normalisation() -> None:
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).repeat(1, 2, 2, 1)
     [(batch, labels)] = ImageLoader(images, torch.tensor([7]), 1, mean=(0.5, 0.2, 0.0), std=(0.5, 0.1, 0.25))
@@ -97,15 +129,15 @@ def test_no_rank_is_left_without_a_sample(samples: int, ranks: int, shares: list
 def test_position_counts_the_batches_handed_out() -> None:
     loader = small()
     batches = iter(loader)
-    assert loader.state_dict() == {"epoch": 0, "position": 0}
+    assert loader.state_dict() == {"epoch": 0, "position": 0, "batches": len(loader)}
     next(batches)
     next(batches)
-    assert loader.state_dict() == {"epoch": 0, "position": 2}
+    assert loader.state_dict() == {"epoch": 0, "position": 2, "batches": len(loader)}
     loader.set_epoch(0)
-    assert loader.state_dict() == {"epoch": 0, "position": 2}
+    assert loader.state_dict() == {"epoch": 0, "position": 2, "batches": len(loader)}
     next(iter(loader))  # someone else has a look at a batch
     next(batches)
-    assert loader.state_dict() == {"epoch": 0, "position": 3}
+    assert loader.state_dict() == {"epoch": 0, "position": 3, "batches": len(loader)}
 
 
 def test_a_look_at_a_batch_does_not_lose_a_loaded_place() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from project.tasks.classification import ImageClassifier
 from project.tasks.reconstruction import Reconstruction
 
-LOGITS = torch.tensor([[4.0, 3, 2, 1, 0, -1], [0, 1, 2, 3, 4, 5], [9, 0, 0, 0, 0, 0]])
+LOGITS = torch.tensor([[4.0, 3, 2, 1, 0, -1], [0, 1, 2, 3, 4, 5], [9, 5, 0, 1, 2, 3]])
 LABELS = torch.tensor([0, 0, 1])
 
 
