@@ -98,3 +98,17 @@ def test_the_command_line_wins_over_what_a_model_chooses(composed: Compose) -> N
     assert cfg.optimizer._target_ == "torch.optim.SGD"
     assert composed("model=mlp").optimizer._target_ == "torch.optim.AdamW"
     assert composed("experiment=vgg_paper", "optimizer.lr=0.5").optimizer.lr == 0.5
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_a_preset_wins_over_an_experiment_and_the_command_line_over_both(composed: Compose, experiment: str) -> None:
+    assert composed(f"experiment={experiment}").trainer.max_epochs > 10
+    assert composed(f"experiment={experiment}", "trainer=quick").trainer.max_epochs == 4
+    cfg = composed(f"experiment={experiment}", "trainer=overfit", "trainer.max_epochs=7")
+    assert (cfg.trainer.max_epochs, cfg.data.shift, cfg.data.cutout, cfg.data.color) == (7, 0, 0, 0)
+
+
+def test_options_of_tasks_are_there_without_a_plus(composed: Compose) -> None:
+    words = ("model.label_smoothing=0.1", "model.decay_norms_and_biases=false")
+    assert composed("model=resnet", *words).model.label_smoothing == 0.1
+    assert composed("model=autoencoder", words[1]).model.decay_norms_and_biases is False

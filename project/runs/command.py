@@ -37,6 +37,7 @@ def command(
         kept_apart: which words of a command line are for `function` alone, and not for Hydra.
     """
 
+    whole: list[str] = []
     kept: list[str] = []
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1" and _ANSWERS not in os.environ
     told = (
@@ -46,6 +47,7 @@ def command(
     def entry(cfg: DictConfig) -> Any:
         from project.runs.checks import check
 
+        sys.argv[1:] = whole  # a distributed run starts its other processes with the same words
         try:
             check(cfg, list(HydraConfig.get().overrides.task), name)
             return function(cfg, kept)
@@ -53,8 +55,9 @@ def command(
             _report(error, name)  # here, because Hydra prints a line of its own about what leaves a job
 
     def main() -> None:
-        kept[:] = kept_apart(sys.argv[1:])
-        sys.argv[1:] = [word for word in sys.argv[1:] if word not in kept]
+        whole[:] = sys.argv[1:]
+        kept[:] = kept_apart(whole)
+        sys.argv[1:] = [word for word in whole if word not in kept]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them
         # GNU OpenMP's threads wait for each other at full speed, which brings a machine that others use too to a
         # standstill; they give up sooner here. What the user has set stays.

@@ -1,10 +1,11 @@
 """Test metrics of trained runs, class by class, and of their ensemble."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -36,21 +37,22 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     device = device_for(cfg.accelerator)
     results: dict[str, Any] = {}
     predicted: list[Tensor] = []
-    first: Trained | None = None
+    seen: dict[str, Trained] = {}  # by what their test images are
     labels = torch.empty(0)
     with quiet():
         for name in names:
             trained = load_run(str(name), cfg.outputs, cfg.checkpoint)
-            if first is not None and trained.cfg.data != first.cfg.data:
-                _refuse_other_data(first, trained)
             data = build_data(trained.cfg)
+            seen.setdefault(_digest(data), trained)
+            if len(seen) > 1:
+                one, other = (run.folder for run in seen.values())
+                raise UserError(f"{one} and {other} have other test images, so they cannot be compared")
             if not isinstance(trained.task, ImageClassifier):
                 results[str(trained.folder)] = _losses(trained, data, device)
             else:
                 probabilities, labels = _probabilities(trained, data, device)
                 results[str(trained.folder)] = _classified(trained, probabilities, labels, show=len(names) == 1)
                 predicted.append(probabilities)
-            first = first or trained
         if len(predicted) > 1:
             results["ensemble"] = scores(torch.stack(predicted).mean(0), labels)
     print(table([{"run": run, **found} for run, found in results.items()]))
@@ -142,13 +144,10 @@ def _evaluation_folder(trained: Trained) -> Path:
     return folder
 
 
-def _refuse_other_data(first: Trained, other: Trained) -> None:
-    """Batch size, augmentation and the like may differ, the test images may not."""
-    keys = ("_target_", "root", "image_size", "split_seed", "test_fraction", "test_images")
-    for key in keys:
-        values = [OmegaConf.select(run.cfg.data, key) for run in (first, other)]
-        if values[0] != values[1]:
-            raise UserError(
-                f"{first.folder} and {other.folder} were not trained on the same data: data.{key} is {values[0]} and "
-                f"{values[1]}; only runs with the same test set can be compared"
-            )
+def _digest(data: ImageDataModule) -> str:
+    """What the test set consists of: its classes, labels and images (of those that are not in memory: their files)."""
+    split = data.splits["test"]
+    digest = hashlib.sha256(repr(data.classes).encode() + split.labels.tobytes())
+    for row in split.rows:
+        digest.update(split.images[row].tobytes())
+    return digest.hexdigest()

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import first_stale_sample, resumable
+from project.callbacks.loop_state import restore_loader
 from project.data.images import ImageDataModule
 from project.errors import Stopped, UserError
 from project.runs.building import build, build_data
@@ -89,6 +90,7 @@ class Beginning(Callback):
         self.cfg, self.folder, self.data, self.checkpoint = cfg, folder, data, checkpoint
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        restore_loader(trainer)  # the last thing that can be found wrong: another number of batches
         if not trainer.is_global_zero:
             return
         save_config(self.cfg, self.folder) if self.cfg.resume is not None else record(self.folder, self.cfg)

@@ -51,12 +51,10 @@ class Meter:
         return {name: reduce(value.clone()) for name, value in sums.items() if value is not None}
 
     def load_state_dict(self, state: dict[str, Tensor], device: torch.device, first_rank: bool) -> None:
-        """The inverse of `state_dict`: the first rank takes the sums, the others start from nothing."""
-        self.clear()
-        if first_rank:
-            self.epoch = state["epoch"].to(device, copy=True) if "epoch" in state else None
-            self.interval = state["interval"].to(device, copy=True) if "interval" in state else None
+        """The inverse of `state_dict`: the first rank takes the sums, the others zeros, so that all read together."""
+        own = {name: value.to(device, copy=True) * (1 if first_rank else 0) for name, value in state.items()}
+        self.epoch, self.interval = own.get("epoch"), own.get("interval")
 
     def _means(self, sums: Tensor) -> dict[str, float]:
         *values, samples = sums.tolist()  # the one read from the device
-        return {name: value / samples for name, value in zip(self.names, values, strict=True)}
+        return {name: value / samples for name, value in zip(self.names, values, strict=True)} if samples else {}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from project.data.loader import ImageLoader
 from project.data.shapes import Shapes
+from project.errors import UserError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

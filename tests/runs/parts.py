@@ -44,6 +44,16 @@ class SignalAt(Callback):
             os.kill(os.getpid(), self.signal)
 
 
+class SignalInTest(Callback):
+    """Sends this process a signal in the test after training."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        os.kill(os.getpid(), self.signal)
+
+
 class Poison(Callback):
     """Makes a weight NaN before training batch `step`, or after it."""
 

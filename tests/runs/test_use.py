@@ -77,8 +77,13 @@ def test_an_ensemble_averages_probabilities(finished: Finished) -> None:
 
 def test_runs_on_other_data_are_no_ensemble(finished: Finished, tmp_path: Path) -> None:
     train(tiny(f"folder={tmp_path / 'other'}", "data.test_images=30", "trainer.max_epochs=1"))
-    with pytest.raises(UserError, match=r"data.test_images is 40 and 30"):
+    with pytest.raises(UserError, match=r"have other test images, so they cannot be compared"):
         evaluation(f"run=[{finished()},{tmp_path / 'other'}]")
+
+
+def test_runs_with_other_validation_images_are_an_ensemble(finished: Finished, tmp_path: Path) -> None:
+    train(tiny(f"folder={tmp_path / 'other'}", "data.split_seed=3", "trainer.max_epochs=1"))
+    assert "ensemble" in evaluation(f"run=[{finished()},{tmp_path / 'other'}]")
 
 
 def test_an_autoencoder_is_evaluated_by_its_loss(tmp_path: Path) -> None:

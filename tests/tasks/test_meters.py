@@ -50,6 +50,7 @@ def test_state_goes_on_where_it_was() -> None:
     second.load_state_dict(state, torch.device("cpu"), first_rank=False)
     assert resumed.read_interval(same) == {"loss": 1.0}
     assert resumed.read_epoch(same) == {"loss": 5 / 3}
+    assert second.interval is not None  # takes part in the ranks' sums, with nothing
     assert second.read_epoch(same) == {}
 
 
