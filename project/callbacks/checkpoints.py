@@ -130,9 +130,10 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._position = "epoch"
-        if trainer.global_step > 0:
+        asked = self._agreed(trainer, self._asked is not None)
+        if trainer.global_step > 0 or asked:
             self._save_last(trainer)
-        if self._agreed(trainer, self._asked is not None):
+        if asked:
             self._stop(trainer)
 
     def on_train_batch_end(

@@ -14,6 +14,12 @@ class AlexNet(nn.Module):
     fits them to images of about 32x32: a first kernel of 5 at stride 1, a second of 3, 1024 hidden units instead of
     4096. `auto` takes `small` below 128 pixels. `groups: 2` splits convolutions 2, 4 and 5, as the paper's two GPUs do.
     Pooling stands before normalisation, the cheaper order of Caffe's reference network; in the paper it comes after.
+
+    Shape:
+        images (B, C, H, W) to logits (B, num_classes).
+
+    Raises:
+        ValueError: a form or a number of groups that is not known, or an image size that the form does not take.
     """
 
     def __init__(

@@ -15,6 +15,12 @@ class Autoencoder(nn.Module):
     `widths` are the encoder's layers after the image; the last one is the code. Code and output are linear.
     With `activation: identity` the network is linear, and the best it can do is to project on the span of the leading
     singular vectors of the data (Baldi & Hornik 1989). A linear one has no biases, any other has, unless `bias` says.
+
+    Shape:
+        images (B, C, H, W) to codes (B, widths[-1]) and back.
+
+    Raises:
+        ValueError: no widths, or an activation that is not known.
     """
 
     def __init__(
@@ -52,6 +58,12 @@ class ConvAutoencoder(nn.Module):
 
     `channels` are the encoder's; the last is the code's, so that with n layers the code is a map of
     channels[-1] x H/2^n x W/2^n numbers. Code and output are linear.
+
+    Shape:
+        images (B, C, H, W) to codes (B, channels[-1], H/2^n, W/2^n) and back.
+
+    Raises:
+        ValueError: no channels, or a side that cannot be halved that often.
     """
 
     def __init__(

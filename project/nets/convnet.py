@@ -10,6 +10,12 @@ class ConvNet(nn.Module):
     """conv 6 5x5, pool 2, conv 16 5x5, pool 2, 120, 84, num_classes: LeNet-5 with ReLU and max pooling.
 
     `channels` has one convolution (with its pooling) for each number, `hidden` one fully connected layer for each.
+
+    Shape:
+        images (B, C, H, W) to logits (B, num_classes).
+
+    Raises:
+        ValueError: images that the unpadded convolutions leave nothing of.
     """
 
     def __init__(

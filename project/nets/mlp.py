@@ -44,6 +44,12 @@ class MLP(nn.Module):
 
     `hidden` holds the widths of the hidden layers, and none of them leaves f(x) = s(W x). The output goes through the
     same s as the hidden layers unless `output_activation` names its own; logits for a cross-entropy want `identity`.
+
+    Shape:
+        images (B, C, H, W) to (B, num_classes).
+
+    Raises:
+        ValueError: an activation that is not known, or a layer without units.
     """
 
     def __init__(

@@ -98,6 +98,12 @@ class ResNet(nn.Module):
     CIFAR form: three stages of 16, 32, 64 channels after a 3x3 at stride 1.
     `shortcut` is option A or B where sizes change; `auto` is A in the CIFAR form, B in the other.
     `zero_init_residual` starts every block as the identity (Goyal et al. 2017, section 5.1).
+
+    Shape:
+        images (B, C, H, W) to logits (B, num_classes).
+
+    Raises:
+        ValueError: a depth, stem or shortcut that is not known.
     """
 
     def __init__(

@@ -16,6 +16,12 @@ class VGG(nn.Module):
     `head: imagenet` is the paper's 25088-4096-4096-num_classes on a 7x7 map; `small` averages the map and has
     512-512-num_classes. `auto` takes `small` below 128 pixels. Modules carry torchvision's names: with the ImageNet
     head, `load_state_dict(torchvision.models.vgg16(...).state_dict())` fits.
+
+    Shape:
+        images (B, C, H, W) to logits (B, num_classes).
+
+    Raises:
+        ValueError: a depth or a head that is not known, or images too small for five poolings.
     """
 
     def __init__(

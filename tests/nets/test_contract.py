@@ -101,3 +101,12 @@ def test_a_convolutional_network_has_features(name: str, build: Build) -> None:
             net, "encode" if hasattr(net, "encode") else "features"
         )
         assert encode(images(2)).ndim == 4
+
+
+@pytest.mark.parametrize(("name", "size"), [("alexnet", 227), ("vgg", 224), ("resnet18", 224), ("resnet50", 224)])
+def test_sizes_of_imagenet_where_the_paper_used_it(name: str, size: int, composed: Callable[..., DictConfig]) -> None:
+    config = composed(f"model={name}")
+    config.sizes = {"image_shape": [3, size, size], "num_classes": 1000}
+    with torch.device("meta"):  # shapes without numbers
+        net = instantiate(config.model.net)
+        assert net(torch.empty(2, 3, size, size)).shape == (2, 1000)
