@@ -40,7 +40,7 @@ def test_it_names_every_choice() -> None:
 
 
 def test_it_says_nothing_of_this_machine() -> None:
-    assert not re.search(r"/work/|/root/|/tmp/|pypi", README)
+    assert not re.search(r"/(work|root|tmp)/|pypi", README)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from project.data.published import published_archive
 class Cifar10(ImageDataModule):
     """Downloaded once into `root`; an archive or an unpacked folder that lies there is used.
 
-    The names of the files and their md5 are torchvision's.
+    The names of the files and their md5 are torchvision's. `common`: what `ImageDataModule` takes.
     """
 
     source = CIFAR10
@@ -23,20 +23,9 @@ class Cifar10(ImageDataModule):
     def __init__(
         self,
         root: str = "data",
-        batch_size: int = 128,
-        eval_batch_size: int = 512,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        seed: int = 0,
-        shift: int = 4,
-        flip: bool = True,
-        cutout: int = 0,
-        color: float = 0.0,
-        shuffle: bool = True,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, color, shuffle
-        )
+        super().__init__(**common)
         self.root = Path(root)
 
     @property

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ class ImageFolder(ImageDataModule):
         on_error: end the run at an image that cannot be read, or leave it out.
         num_workers: processes that decode; None: one per core.
         test_fraction: share of each class that is held out where `root` has no test set.
+        common: what `ImageDataModule` takes.
 
     Raises:
         ValueError: an argument out of its range.
@@ -53,20 +54,9 @@ class ImageFolder(ImageDataModule):
         on_error: Literal["raise", "skip"] = "raise",
         num_workers: int | None = None,
         test_fraction: float = 0.1,
-        batch_size: int = 128,
-        eval_batch_size: int = 512,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        seed: int = 0,
-        shift: int = 4,
-        flip: bool = True,
-        cutout: int = 0,
-        color: float = 0.0,
-        shuffle: bool = True,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, color, shuffle
-        )
+        super().__init__(**common)
         require(image_size is None or image_size >= 1, "data.image_size must be at least 1, or null", image_size)
         require(cache >= 0, "data.cache must be at least 0 GiB", cache)
         require(on_error in ("raise", "skip"), "data.on_error must be raise or skip", on_error)

@@ -1,5 +1,6 @@
 """What the data sets of images in memory share: the validation split, the sizes, the loaders."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +81,9 @@ class ImageDataModule(LightningDataModule):
         self.mean: list[float] = []
         self.std: list[float] = []
 
+    @abstractmethod
     def read(self) -> dict[str, Split]:
         """`train` and `test`, and `val` where the data set has its own."""
-        raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data once, hold the validation images out of the training images, measure the mean."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -113,26 +114,26 @@ def draw(count: int, seed: int) -> Split:
 
 
 class Shapes(ImageDataModule):
-    """Ten classes in equal numbers, 32x32, the same images in every run."""
+    """Ten classes in equal numbers, 32x32, the same images in every run.
+
+    Args:
+        train_images: to train and validate on.
+        test_images: to test on.
+        shift: as in `ImageDataModule`; figures are anywhere already, so little is enough.
+        common: what `ImageDataModule` takes.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
 
     def __init__(
         self,
         train_images: int = 10000,
         test_images: int = 2000,
-        batch_size: int = 128,
-        eval_batch_size: int = 512,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        seed: int = 0,
         shift: int = 2,
-        flip: bool = True,
-        cutout: int = 0,
-        color: float = 0.0,
-        shuffle: bool = True,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            batch_size, eval_batch_size, val_fraction, split_seed, seed, shift, flip, cutout, color, shuffle
-        )
+        super().__init__(shift=shift, **common)
         require(train_images >= 20, "data.train_images must be at least 20", train_images)
         require(test_images >= 10, "data.test_images must be at least 10", test_images)
         self.classes = list(FIGURES)
