@@ -51,7 +51,7 @@ def test_its_commands_run(tmp_path: Path) -> None:
             for i in range(20):
                 shade = tuple(part + i for part in colour)
                 Image.new("RGB", (32, 32), shade).save(tmp_path / "path/to/images" / split / name / f"{i}.png")
-    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    example, *_ = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     example = example.replace('"trainer.max_epochs=3"', ", ".join(f'"{word}"' for word in SHORT.split()))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environment, check=True, timeout=300)

@@ -83,13 +83,18 @@ class ImageDataModule(LightningDataModule):
 
     @abstractmethod
     def read(self) -> dict[str, Split]:
-        """`train` and `test`, and `val` where the data set has its own."""
+        """`train` and `test`, and `val` where the data set has its own; `self.classes` must be set by then.
+
+        Images are (N, H, W, 3) uint8, labels (N,) int64 from 0 on; `Split.whole(images, labels)` makes a split of them.
+        """
 
     def setup(self, stage: str | None = None) -> None:
         """Read the data once, hold the validation images out of the training images, measure the mean."""
         if self.splits:
             return
         splits = self.read()
+        for name, split in splits.items():
+            _check_split(type(self).__name__, name, split, len(self.classes))
         if "val" not in splits:
             kept, held = stratified_split(splits["train"].labels, self.val_fraction, self.split_seed)
             splits["train"], splits["val"] = splits["train"].part(kept), splits["train"].part(held)
@@ -145,6 +150,25 @@ class ImageDataModule(LightningDataModule):
             cutout=self.cutout,
             color=self.color,
             **placement(self),
+        )
+
+
+def _check_split(owner: str, name: str, split: Split, classes: int) -> None:
+    """What `read` has to give; a TypeError or ValueError for the one who writes a data set."""
+    if not isinstance(split, Split):
+        raise TypeError(
+            f"{owner}.read gives a {type(split).__name__} for {name!r}: make it Split.whole(images, labels)"
+        )
+    images, labels = split.images, split.labels
+    if images.dtype.kind != "U" and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3):
+        raise ValueError(
+            f"{owner}'s {name} images must be (N, H, W, 3) uint8, got {images.shape} {images.dtype}: "
+            "repeat grey images three times, and leave the normalisation to the loader"
+        )
+    if labels.dtype != np.int64 or (len(labels) and not 0 <= labels.min() <= labels.max() < classes):
+        raise ValueError(
+            f"{owner}'s {name} labels must be int64 from 0 to {classes - 1}, "
+            f"got {labels.dtype} from {labels.min()} to {labels.max()}"
         )
 
 

@@ -1,5 +1,6 @@
 """Hydra's `instantiate`, with a person's mistakes told in a line."""
 
+import re
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -26,7 +27,7 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         if isinstance(cause, OSError):
             raise UserError(f"cannot use {cause.filename or 'the disk'}: {cause.strerror or cause}") from error
         if isinstance(cause, ValueError | TypeError | MisconfigurationException | ImportError) or cause is error:
-            raise UserError(_said(cause, node)) from error
+            raise UserError(_said(cause, error)) from error
         raise
 
 
@@ -34,12 +35,16 @@ def build_data(cfg: DictConfig) -> ImageDataModule:
     """The DataModule, prepared and set up for training."""
     data: ImageDataModule = build(cfg.data)
     data.prepare_data()
-    data.setup("fit")
+    try:
+        data.setup("fit")
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
     return data
 
 
-def _said(cause: BaseException, node: DictConfig) -> str:
-    """The cause's own sentence; a third party's is prefixed with what was being built."""
+def _said(cause: BaseException, error: InstantiationException) -> str:
+    """The cause's own sentence; a third party's is prefixed with the class that said it."""
     text = " ".join(str(cause).split()) or type(cause).__name__
-    target = str(node.get("_target_", "")) if isinstance(node, DictConfig) else ""
+    named = re.search(r"Error in call to target '([^']+)'", str(error))
+    target = named[1] if named else ""
     return text if target.startswith("project.") and isinstance(cause, ValueError) else f"{target}: {text}"

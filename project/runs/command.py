@@ -75,6 +75,9 @@ def command(
 
 def _report(error: BaseException, name: str) -> NoReturn:
     """Print what happened in a line or two and end with the exit code for it."""
+    if isinstance(error, BrokenPipeError):  # e.g. `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     if isinstance(error, Stopped):
         message, code = str(error), 128 + error.signal
     elif isinstance(error, KeyboardInterrupt):

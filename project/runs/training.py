@@ -15,7 +15,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from omegaconf import DictConfig, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
-from project.callbacks.checkpoints import first_stale_sample, resumable
+from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resumable
 from project.callbacks.loop_state import restore_loader
 from project.data.images import ImageDataModule
 from project.errors import Stopped, UserError
@@ -113,6 +113,11 @@ def build_trainer(cfg: DictConfig, checkpoint: dict[str, Any] | None, callbacks:
     if cfg.trainer.log_every_n_steps < 1:
         raise UserError(f"trainer.log_every_n_steps must be at least 1, got {cfg.trainer.log_every_n_steps}")
     callbacks = callbacks + [build(callback) for callback in (cfg.callbacks or {}).values() if callback is not None]
+    if not any(isinstance(callback, Checkpoints) for callback in callbacks):
+        raise UserError(
+            "the callbacks hold no checkpoints, without which a run can be neither tested nor resumed.\n"
+            "Begin a set of callbacks of your own with `defaults: [default]`, or `[none]` for the least."
+        )
     purge_step = None
     if cfg.resume is not None:
         purge_step = 0 if checkpoint is None else first_stale_sample(checkpoint)

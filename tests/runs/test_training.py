@@ -144,3 +144,9 @@ def test_one_batch_is_fitted(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["train/accuracy"] == 1.0
     assert metrics["samples"] == 32 * metrics["epochs"]
+
+
+def test_callbacks_without_checkpoints_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the callbacks hold no checkpoints"):
+        train(tiny(f"outputs={tmp_path / 'outputs'}", "~callbacks.checkpoints"))
+    assert not (tmp_path / "outputs").exists()
