@@ -40,9 +40,7 @@ def command(
     whole: list[str] = []
     kept: list[str] = []
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1" and _ANSWERS not in os.environ
-    told = (
-        () if wants_trace else (UserError, Stopped, KeyboardInterrupt, HydraException, OmegaConfBaseException, OSError)
-    )
+    told = () if wants_trace else _TOLD
 
     def entry(cfg: DictConfig) -> Any:
         from project.runs.checks import check
