@@ -143,16 +143,18 @@ class Checkpoints(Checkpoint):
             return  # half-summed gradients are in no checkpoint
         self._position = "batch"
         steps = trainer.fit_loop.total_batch_idx + 1
-        if self.every_n_steps is not None and steps % self.every_n_steps == 0:
-            self._save_last(trainer)
-        if trainer.world_size > 1 and steps % trainer.log_every_n_steps != 0:  # type: ignore[attr-defined]
-            return  # to agree takes the ranks time, so only now and then
-        if self._agreed(trainer, self._asked is not None):
-            self._save_last(trainer)
+        due = self.every_n_steps is not None and steps % self.every_n_steps == 0
+        stop = False
+        # to agree takes several ranks time, so they do it only now and then
+        if trainer.world_size == 1 or steps % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            stop = self._agreed(trainer, self._asked is not None)
+            if self.every_n_seconds is not None:
+                late = time.monotonic() - self._saved_at >= self.every_n_seconds
+                due = self._agreed(trainer, late) or due
+        if due or stop:
+            self._save_last(trainer)  # once, or `previous.ckpt` would be the same
+        if stop:
             self._stop(trainer)
-        seconds = time.monotonic() - self._saved_at
-        if self.every_n_seconds is not None and self._agreed(trainer, seconds >= self.every_n_seconds):
-            self._save_last(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._position = "validation"

@@ -1,7 +1,6 @@
 """Anyone's own pictures: one folder per class."""
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from project.data.files import Files, find_files
 from project.data.images import ImageDataModule, Split, placement, require, stratified_split
 from project.data.loader import EpochLoader
 from project.data.stream import StreamLoader
+from project.data.workers import usable_cores
 from project.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,7 @@ class ImageFolder(ImageDataModule):
         """Processes that decode for this one: the cores are shared among the trainer's processes here."""
         if self.num_workers is not None:
             return self.num_workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // (self.trainer.num_devices if self.trainer else 1))
+        return max(1, usable_cores() // (self.trainer.num_devices if self.trainer else 1))
 
     def prepare_data(self) -> None:
         self.setup()

@@ -40,6 +40,12 @@ def check_batch_size(samples: int, batch_size: int, ranks: int) -> None:
         )
 
 
+def normalisation(mean: Sequence[float], std: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scale and offset, (3,) each, with (pixel / 255 - mean) / std = offset + pixel * scale for pixels 0..255."""
+    mean_, std_ = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    return (1 / (255 * std_)).float().to(device), (-mean_ / std_).float().to(device)
+
+
 class EpochLoader(ABC):
     """Which samples stand in which batch, on which rank, and where an interrupted epoch goes on.
 
@@ -178,10 +184,8 @@ class ImageLoader(EpochLoader):
         self.images = _zero_padded(images.to(self.device), self.shift)
         # Row y of an image cropped at column x is one run of 3W bytes, from pixel (y, x) of the padded image on.
         self.runs = self.images.as_strided((self.images.numel() // 3 - self.width + 1, 3 * self.width), (3, 1))
-        # (pixel / 255 - mean) / std = offset + pixel * scale, for a row of W pixels of 3 channels
-        mean_, std_ = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
-        self.scale = (1 / (255 * std_)).float().repeat(self.width).to(self.device)
-        self.offset = (-mean_ / std_).float().repeat(self.width).to(self.device)
+        # for a row of W pixels of 3 channels
+        self.scale, self.offset = (part.repeat(self.width) for part in normalisation(mean, std, self.device))
 
     def draw(self, epoch: int) -> dict[str, Tensor]:
         """An epoch's random numbers by place: `order`, `dy`, `dx`, `flip`, `cut_y`, `cut_x` (N,) and `color` (N, 3)."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from project.data.cache import with_remedy
 from project.data.decode import fitted, open_rgb, random_resized_crop
-from project.data.loader import Batch, EpochLoader
+from project.data.loader import Batch, EpochLoader, normalisation
 from project.data.workers import in_parallel
 from project.errors import UserError
 
@@ -53,8 +53,7 @@ class StreamLoader(EpochLoader):
         self.flip, self.color = flip and train, color if train else 0.0
         self.on_error, self.warn, self.device = on_error, warn, torch.device(device)
         self.labels = labels.to(self.device)
-        mean_, std_ = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
-        self.scale, self.offset = (1 / (255 * std_)).float().to(self.device), (-mean_ / std_).float().to(self.device)
+        self.scale, self.offset = normalisation(mean, std, self.device)
         self.skipped: set[str] = set()
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:

@@ -1,6 +1,5 @@
 """What a run must remember to be repeated: config, overrides, seed, code, packages, hardware."""
 
-import os
 import platform
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from project.data.workers import usable_cores
 from project.runs.folder import save_config, write_json
 
 PACKAGES = (
@@ -51,12 +51,11 @@ def record(folder: Path, cfg: DictConfig) -> None:
 
 def hardware() -> dict[str, Any]:
     """The machine in a few words: system, processor, usable cores, torch's threads, GPUs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": cores,
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
     }

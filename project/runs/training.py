@@ -20,7 +20,7 @@ from project.callbacks.loop_state import restore_loader
 from project.data.images import ImageDataModule
 from project.errors import Stopped, UserError
 from project.runs.building import build, build_data
-from project.runs.folder import DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
+from project.runs.folder import CONFIG, DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
 from project.runs.lr_find import find_learning_rate
 from project.runs.outcome import conclude
 from project.runs.provenance import hardware, record
@@ -57,8 +57,8 @@ def run_training(cfg: DictConfig) -> float:
         with held(folder), logged_to(folder / "train.log"), quiet(), _stoppable(folder):
             return _train(cfg, folder)
     except BaseException:
-        if not resumed and not any(folder.glob("checkpoints/*.ckpt")):
-            discard(folder)  # nothing was trained
+        if not resumed and not (folder / CONFIG).exists():
+            discard(folder)  # it had not begun to train
         raise
     finally:
         os.environ.pop(FOLDER_OF_RANK_0, None)

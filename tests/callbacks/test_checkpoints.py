@@ -164,3 +164,12 @@ def test_the_command_ends_with_the_shells_exit_code(
     done = run_command("train", "resume=latest", f"outputs={tmp_path}", "~callbacks.at")
     assert done.returncode == 0
     assert "going on at step 3 from" in done.stderr
+
+
+def test_a_stop_where_a_checkpoint_is_due_writes_it_once(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    at = "+callbacks.at={_target_:tests.runs.parts.SignalAt,step:4,signal:15}"
+    with pytest.raises(Stopped, match="at step 4"):
+        train(tiny(f"folder={folder}", "callbacks.checkpoints.every_n_steps=2", at))
+    steps = [load_checkpoint(folder / "checkpoints" / f"{name}.ckpt")["global_step"] for name in ("last", "previous")]
+    assert steps == [4, 2]

@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from project.errors import UserError
+from project.runs.resuming import resumed_config
 from project.train import train
 from tests.conftest import compose_config
 from tests.runs.conftest import TINY, tiny
@@ -150,3 +151,13 @@ def test_callbacks_without_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the callbacks hold no checkpoints"):
         train(tiny(f"outputs={tmp_path / 'outputs'}", "~callbacks.checkpoints"))
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_keeps_its_record(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(UserError, match="became NaN at step 2"):
+        train(tiny(f"folder={folder}", "+callbacks.poison={_target_:tests.runs.parts.Poison,step:2}"))
+    assert (folder / "config.yaml").exists()
+    assert not list(folder.glob("checkpoints/*.ckpt"))
+    train(resumed_config(str(folder), ["~callbacks.poison"], "outputs"))  # from its beginning
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 10
