@@ -42,7 +42,7 @@ class Progress(ProgressBar):
             self._bar = tqdm(
                 total=total,
                 initial=_seen(pl_module),
-                unit="images",
+                unit=" images",
                 unit_scale=True,
                 mininterval=self.interval,
                 dynamic_ncols=True,
