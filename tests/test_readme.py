@@ -106,4 +106,4 @@ def _serve(folder: Path, command: str) -> None:
                 except OSError:
                     time.sleep(0.2)
         finally:
-            server.terminate()
+            server.kill()  # it loses a SIGTERM that comes while it answers a request
