@@ -1,4 +1,4 @@
-"""`python -m project.predict run=latest input=photo.png`: which classes a trained run sees in images."""
+"""`python -m project.predict run=latest input=photo.png`: what a trained run says about images or texts."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from project.runs.command import command
 
 
 def predict(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Classify what `cfg` (a composed `conf/predict.yaml`) names; per image its path and its likeliest classes."""
-    from project.runs.prediction import run_prediction  # torch, only when there is something to classify
+    """What the run says of each image, text or line that `cfg` (a composed `conf/predict.yaml`) names, and prints."""
+    from project.runs.prediction import run_prediction  # torch, only when there is something to predict
 
     return run_prediction(cfg)
 
 
-main = command("predict", lambda cfg, words: predict(cfg))
+main = command("predict", lambda cfg, words: predict(cfg), texts=("input",))
 
 if __name__ == "__main__":
     main()

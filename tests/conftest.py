@@ -21,6 +21,15 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def choices_for(group: str, kind: str) -> list[str]:
+    """Those members of `model` or `data` that are for `images`, or for `text`."""
+    of_images = ("ImageClassifier", "Reconstruction", "Cifar10", "Cifar100", "ImageFolder", "Shapes")
+    targets = {
+        name: str(compose_config(f"{group}={name}")[group]._target_).rsplit(".", 1)[-1] for name in choices(group)
+    }
+    return [name for name, target in targets.items() if (target in of_images) == (kind == "images")]
+
+
 def compose_config(*overrides: str, name: str = "train") -> DictConfig:
     """The config that the command line of the same words gives."""
     with initialize_config_dir(str(CONF), version_base="1.3"):

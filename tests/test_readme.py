@@ -34,7 +34,7 @@ def test_it_opens_with_the_two_commands_that_ci_runs() -> None:
 
 
 def test_it_names_every_choice() -> None:
-    for group in ("model", "data", "optimizer", "scheduler", "trainer", "experiment"):
+    for group in ("model", "data", "cell", "optimizer", "scheduler", "trainer", "experiment"):
         (row,) = re.findall(rf"^\| `{group}` \| (.*) \|$", README, re.MULTILINE)
         assert set(choices(group)) <= set(re.findall(r"`(\w+)`", row)), group
 
@@ -51,6 +51,7 @@ def test_its_commands_run(tmp_path: Path) -> None:
             for i in range(20):
                 shade = tuple(part + i for part in colour)
                 Image.new("RGB", (32, 32), shade).save(tmp_path / "path/to/images" / split / name / f"{i}.png")
+    (tmp_path / "path/to/text.txt").write_text("The rain in Spain stays mainly in the plain.\n" * 100)
     example, *_ = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     example = example.replace('"trainer.max_epochs=3"', ", ".join(f'"{word}"' for word in SHORT.split()))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -64,14 +65,16 @@ def test_its_commands_run(tmp_path: Path) -> None:
         else:
             raise AssertionError(f"no way to run: {command}")
         ran += 1
-    assert ran >= 13
+    assert ran >= 20
 
 
 def _run(folder: Path, command: str) -> None:
     words = shlex.split(command)
     if "project.train" in command and "--help" not in command:
         words += shlex.split(SHORT)
-        if "data=" not in command and "resume=" not in command:
+        if "data.path=" in command:
+            words += ["data.batch_size=4", "data.truncate=16", "model.net.hidden_size=16"]
+        elif "data=" not in command and "resume=" not in command:
             words += shlex.split(NEEDS_DOWNLOAD)
         if "image_folder" in command:
             words += ["data.batch_size=8"]

@@ -185,7 +185,7 @@ class Checkpoints(Checkpoint):
             names = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
             raise UserError(f"monitor={self.monitor} is never logged; what is logged: {names}")
         # Lightning leaves plateau schedules out at the end of an epoch that was resumed
-        trainer.fit_loop.restarting = False
+        trainer.fit_loop._restarting = False  # the setter would tell the loops inside that they are restarted
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._position = "epoch"

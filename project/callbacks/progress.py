@@ -1,4 +1,4 @@
-"""How far the run is: images per second and time left in a terminal, a line per epoch in a log."""
+"""How far the run is: samples per second and time left in a terminal, a line per epoch in a log."""
 
 import logging
 import sys
@@ -36,13 +36,13 @@ class Progress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin_epoch(pl_module)
         if self._enabled and trainer.is_global_zero and sys.stderr.isatty():
-            batch = getattr(getattr(trainer, "datamodule", None), "batch_size", 1)
+            batch = getattr(getattr(trainer, "datamodule", None), "samples_per_batch", 1)
             steps = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
             total = None if steps == float("inf") else int(steps * batch)
             self._bar = tqdm(
                 total=total,
                 initial=_seen(pl_module),
-                unit=" images",
+                unit=f" {_unit(trainer)}",
                 unit_scale=True,
                 mininterval=self.interval,
                 dynamic_ncols=True,
@@ -70,7 +70,7 @@ class Progress(ProgressBar):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = max(time.monotonic() - self._epoch_began - self._validation_seconds, 1e-9)
         rate = (_seen(pl_module) - self._epoch_samples) / seconds
-        self._finished = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  {rate:,.0f} images/s"
+        self._finished = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  {rate:,.0f} {_unit(trainer)}/s"
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer)
@@ -101,3 +101,7 @@ class Progress(ProgressBar):
 
 def _seen(pl_module: LightningModule) -> int:
     return getattr(pl_module, "samples_seen", 0)
+
+
+def _unit(trainer: Trainer) -> str:
+    return getattr(getattr(trainer, "datamodule", None), "unit", "samples")

@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from project.data.decode import fitted, open_rgb
+from project.data.entries import make_entry
 from project.data.files import Files
 from project.data.workers import in_parallel
 from project.errors import UserError
@@ -79,16 +77,7 @@ class ImageCache:
             UserError: a broken image where `stop_at_broken`, or no place to write.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock"):
-                for stale in self.folder.glob(".*.partial"):  # of a process that was killed
-                    shutil.rmtree(stale, ignore_errors=True)
-                if not self.place.is_dir():
-                    with tempfile.TemporaryDirectory(".partial", ".", self.folder) as partial:
-                        entry = Path(partial) / "entry"
-                        entry.mkdir()
-                        self._write(entry, height, width, workers, stop_at_broken)
-                        entry.rename(self.place)
+            make_entry(self.place, lambda entry: self._write(entry, height, width, workers, stop_at_broken))
         except OSError as error:
             raise UserError(
                 f"The decoded images cannot be written to {self.folder.resolve()}: {error.strerror or error}.\n"

@@ -11,8 +11,9 @@ from PIL import Image
 
 from project.data.cache import Decoded, ImageCache, with_remedy
 from project.data.files import Files, find_files
-from project.data.images import ImageDataModule, Split, placement, require, stratified_split
+from project.data.images import ImageDataModule, Split, stratified_split
 from project.data.loader import EpochLoader
+from project.data.module import placement, require
 from project.data.stream import StreamLoader
 from project.data.workers import usable_cores
 from project.errors import UserError

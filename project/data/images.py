@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 
 from project.data.decode import fitted, open_rgb
 from project.data.loader import EpochLoader, ImageLoader, check_batch_size
+from project.data.module import DataModule, placement, require
 from project.errors import UserError
 
 
@@ -31,24 +31,21 @@ class Split:
         return Split(self.images, self.rows[members], self.labels[members])
 
 
-def require(holds: bool, law: str, got: object) -> None:
-    """An argument's law, and the value that breaks it."""
-    if not holds:
-        raise ValueError(f"{law}, got {got}")
-
-
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(DataModule):
     """A data set of small images for classification. A member gives `classes` and `read`.
 
     After `setup`: `sizes` for the network, `classes` by label, `mean` and `std` per channel for pixels in 0..1
     (measured on the training images), `counts` of images per split. Batches are (images (B, 3, H, W) float32
     channels_last, labels (B,) int64), on the trainer's device, and `batch_size` is shared among its processes.
 
+    Without `shuffle` every epoch has the first one's batches, and their images as they are.
+
     Raises:
         ValueError: an argument out of its range.
         UserError: data that are missing, broken, or too few for what is asked.
     """
 
+    unit = "images"
     classes: list[str]
 
     def __init__(
@@ -121,6 +118,26 @@ class ImageDataModule(LightningDataModule):
         """What a network is built from."""
         return {"num_classes": len(self.classes), "image_shape": list(self.image_shape)}
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The classes by label, and the mean and standard deviation of each channel for pixels in 0..1."""
+        return {
+            "classes": list(self.classes),
+            "mean": [float(value) for value in self.mean],
+            "std": [float(value) for value in self.std],
+        }
+
+    @property
+    def samples_per_batch(self) -> int:
+        return self.batch_size
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """What is done to training images; nothing where all epochs have the batches of the first."""
+        if not self.shuffle:
+            return {}
+        return {"shift": self.shift, "flip": self.flip, "cutout": self.cutout, "color": self.color}
+
     def check_batch_size(self, ranks: int) -> None:
         """Whether `ranks` processes can share the training batches; a UserError if not."""
         check_batch_size(self.counts["train"], self.batch_size, ranks)
@@ -145,10 +162,7 @@ class ImageDataModule(LightningDataModule):
             train=train,
             shuffle=self.shuffle,
             seed=self.seed,
-            shift=self.shift,
-            flip=self.flip,
-            cutout=self.cutout,
-            color=self.color,
+            **self.augmentation,
             **placement(self),
         )
 
@@ -170,14 +184,6 @@ def _check_split(owner: str, name: str, split: Split, classes: int) -> None:
             f"{owner}'s {name} labels must be int64 from 0 to {classes - 1}, "
             f"got {labels.dtype} from {labels.min()} to {labels.max()}"
         )
-
-
-def placement(module: LightningDataModule) -> dict[str, Any]:
-    """The device, rank and world size of the trainer that the module is attached to; alone: the CPU."""
-    trainer = module.trainer
-    if trainer is None:
-        return {"device": torch.device("cpu"), "rank": 0, "world_size": 1}
-    return {"device": trainer.strategy.root_device, "rank": trainer.global_rank, "world_size": trainer.world_size}
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

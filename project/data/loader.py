@@ -22,8 +22,8 @@ def epoch_generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed))
 
 
-def check_batch_size(samples: int, batch_size: int, ranks: int) -> None:
-    """Whether batches for training can be made.
+def check_batch_size(samples: int, batch_size: int, ranks: int, unit: str = "images") -> None:
+    """Whether batches for training can be made of so many samples; `unit` is what they are, for the message.
 
     Raises:
         UserError: the samples do not fill one batch, or a batch cannot be shared evenly by the ranks.
@@ -35,8 +35,8 @@ def check_batch_size(samples: int, batch_size: int, ranks: int) -> None:
         )
     if batch_size > samples:
         raise UserError(
-            f"data.batch_size={batch_size} is larger than the training set: {samples} images.\n"
-            f"Choose data.batch_size={samples // ranks * ranks or ranks} or less, or add images."
+            f"data.batch_size={batch_size} is larger than the training set: {samples} {unit}.\n"
+            f"Choose data.batch_size={samples // ranks * ranks or ranks} or less, or add {unit}."
         )
 
 
@@ -51,7 +51,7 @@ class EpochLoader(ABC):
 
     Training: a new order each epoch, a function of (seed, epoch), or without `shuffle` always that of epoch 0; the
     last partial batch is dropped, so that all steps have the same size. Otherwise: the given order, every sample
-    exactly once over all ranks. `batch_size` counts the images of all ranks together: each rank takes its slice of
+    exactly once over all ranks. `batch_size` counts the samples of all ranks together: each rank takes its slice of
     the same global batch.
 
     Lightning finds `state_dict` and `load_state_dict` by their names, and `set_epoch` through `sampler`.
@@ -61,6 +61,7 @@ class EpochLoader(ABC):
     """
 
     batch_sampler = None  # Lightning asks whoever has a `sampler` for this too
+    unit = "images"  # what the samples are, for messages
 
     def __init__(
         self, samples: int, batch_size: int, *, train: bool, shuffle: bool, seed: int, rank: int, world_size: int
@@ -74,10 +75,10 @@ class EpochLoader(ABC):
         """Global batch i holds the places edges[i]:edges[i + 1] of the epoch's order."""
         n, size, ranks = self.samples, self.batch_size, self.world_size
         if self.train:
-            check_batch_size(n, size, ranks)
+            check_batch_size(n, size, ranks, self.unit)
             return list(range(0, n + 1, size))
         if n < ranks:
-            raise UserError(f"{n} images cannot be shared by {ranks} processes: evaluate with fewer devices.")
+            raise UserError(f"{n} {self.unit} cannot be shared by {ranks} processes: evaluate with fewer devices.")
         edges = [*range(0, n, max(size, ranks)), n]
         if len(edges) > 2 and n - edges[-2] < ranks:
             edges[-2] = n - ranks  # no rank may be left without a sample: all take part in every batch's collectives
@@ -97,14 +98,14 @@ class EpochLoader(ABC):
         return torch.randperm(self.samples, generator=generator)
 
     @abstractmethod
-    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
         """This rank's slices of the global batches from number `start` to the end of the epoch."""
 
     def __len__(self) -> int:
         """Batches of a whole epoch, wherever the loader stands."""
         return len(self.edges) - 1
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         """Lazy: Lightning calls `iter` before it tells the epoch. Starts at 0, or where a loaded state stands."""
         position = self.position = self._start
         for batch in self.batches(self.epoch, position):

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from project.data.images import ImageDataModule, Split, require
+from project.data.images import ImageDataModule, Split
+from project.data.module import require
 
 SIDE = 32
 Plane = np.ndarray  # (n, H, W), in units of the figure's radius

@@ -50,7 +50,7 @@ class StreamLoader(EpochLoader):
             len(paths), batch_size, train=train, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size
         )
         self.paths, self.image_shape, self.workers = paths, image_shape, workers
-        self.flip, self.color = flip and train, color if train else 0.0
+        self.flip, self.color = flip and train and shuffle, color if train and shuffle else 0.0
         self.on_error, self.warn, self.device = on_error, warn, torch.device(device)
         self.labels = labels.to(self.device)
         self.scale, self.offset = normalisation(mean, std, self.device)
@@ -87,7 +87,8 @@ class _Decoder:
     def __init__(self, loader: StreamLoader, epoch: int) -> None:
         self.shares = [loader.share(batch) for batch in range(len(loader))]
         self.order = loader.order(epoch).numpy()
-        self.paths, self.train, self.flip, self.key = loader.paths, loader.train, loader.flip, (loader.seed, epoch)
+        self.paths, self.flip, self.key = loader.paths, loader.flip, (loader.seed, epoch)
+        self.train = loader.train and loader.shuffle  # otherwise images as they are
         _, self.height, self.width = loader.image_shape
 
     def __getitem__(self, batch: int) -> Raw:

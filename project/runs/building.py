@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from project.data.images import ImageDataModule
+from project.data.module import DataModule
 from project.errors import UserError
 
 
@@ -31,9 +31,9 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         raise
 
 
-def build_data(cfg: DictConfig) -> ImageDataModule:
+def build_data(cfg: DictConfig) -> DataModule:
     """The DataModule, prepared and set up for training."""
-    data: ImageDataModule = build(cfg.data)
+    data: DataModule = build(cfg.data)
     data.prepare_data()
     try:
         data.setup("fit")

@@ -1,8 +1,10 @@
 """Commands: Hydra reads the command line; mistakes are answered in a line or two, before anything heavy is imported."""
 
 import errno
+import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,8 @@ def command(
     name: str,
     function: Callable[[DictConfig, list[str]], Any],
     kept_apart: Callable[[list[str]], list[str]] = lambda words: [],
+    texts: tuple[str, ...] = (),
+    lists: tuple[str, ...] = (),
 ) -> Callable[[], None]:
     """The `main` of an entry point: composes `conf/<name>.yaml` with the command line and calls `function`.
 
@@ -35,16 +39,21 @@ def command(
         name: the entry point and its config.
         function: takes the config and the words that were kept apart.
         kept_apart: which words of a command line are for `function` alone, and not for Hydra.
+        texts: keys whose values are a person's text: taken as they stand, whatever signs are in them.
+        lists: those of them of which there may be several: `[...]` is then read by Hydra.
     """
 
     whole: list[str] = []
     kept: list[str] = []
+    verbatim: dict[str, str] = {}
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1" and _ANSWERS not in os.environ
     told = () if wants_trace else _TOLD
 
     def entry(cfg: DictConfig) -> Any:
         from project.runs.checks import check
 
+        for key, text in verbatim.items():
+            cfg[key] = _literal(text)
         sys.argv[1:] = whole  # a distributed run starts its other processes with the same words
         try:
             check(cfg, list(HydraConfig.get().overrides.task), name)
@@ -53,9 +62,12 @@ def command(
             _report(error, name)  # here, because Hydra prints a line of its own about what leaves a job
 
     def main() -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a sign shows its number
         whole[:] = sys.argv[1:]
         kept[:] = kept_apart(whole)
-        sys.argv[1:] = [word for word in whole if word not in kept]
+        verbatim.update(_texts(whole, texts, lists))
+        sys.argv[1:] = [word for word in whole if word not in kept and word.partition("=")[0] not in verbatim]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them
         # GNU OpenMP's threads wait for each other at full speed, which brings a machine that others use too to a
         # standstill; they give up sooner here. What the user has set stays.
@@ -69,6 +81,17 @@ def command(
             _report(error, name)
 
     return main
+
+
+def _texts(words: list[str], keys: tuple[str, ...], lists: tuple[str, ...]) -> dict[str, str]:
+    parted = (word.partition("=") for word in words if "=" in word)
+    found = {key: text for key, _, text in parted if key in keys}
+    return {key: text for key, text in found.items() if key not in lists or not text.startswith("[") or text[-1] != "]"}
+
+
+def _literal(text: str) -> str:
+    """`text` so that OmegaConf finds no interpolation in it."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def _report(error: BaseException, name: str) -> NoReturn:

@@ -1,24 +1,33 @@
 """Test metrics of trained runs, class by class, and of their ensemble."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import Trainer
+from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from project.callbacks.pictures import confusion_figure
 from project.data.images import ImageDataModule
+from project.data.module import DataModule
+from project.data.reviews import LabelledSentences, ReviewDataModule
+from project.data.translation import TranslationDataModule
 from project.errors import UserError
 from project.runs.building import build_data
 from project.runs.folder import write_json
 from project.runs.quiet import quiet
 from project.runs.tables import table
-from project.runs.trained import Trained, device_for, load_run
-from project.tasks.classification import ImageClassifier
+from project.runs.trained import Trained, check_unchanged, device_for, load_run
+from project.runs.translation import evaluate_translation
+from project.tasks.classification import ImageClassifier, confusion_matrix, f1_scores
+from project.tasks.text_classification import TextClassification
+
+CLASSIFIERS = (ImageClassifier, TextClassification)  # their batches end with the labels, the rest is what `net` takes
 
 
 def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
@@ -29,7 +38,7 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         mean of theirs.
 
     Raises:
-        UserError: a run that is none, or runs whose test sets differ.
+        UserError: a run that is none, or a classifier or translator without a test set, or runs whose test sets differ.
     """
     names = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     if not names:
@@ -37,58 +46,89 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     device = device_for(cfg.accelerator)
     results: dict[str, Any] = {}
     predicted: list[Tensor] = []
-    seen: dict[str, Trained] = {}  # by what their test images are
+    seen: dict[str, Trained] = {}  # by what they are tested on
     labels = torch.empty(0)
     with quiet():
         for name in names:
             trained = load_run(str(name), cfg.outputs, cfg.checkpoint)
             data = build_data(trained.cfg)
-            seen.setdefault(_digest(data), trained)
+            check_unchanged(trained.folder, trained.data, data)
+            seen.setdefault(_test_set(trained, data), trained)
             if len(seen) > 1:
                 one, other = (run.folder for run in seen.values())
-                raise UserError(f"{one} and {other} have other test images, so they cannot be compared")
-            if not isinstance(trained.task, ImageClassifier):
-                results[str(trained.folder)] = _losses(trained, data, device)
+                unit = trained.data.get("unit", "images")
+                raise UserError(f"{one} and {other} have other test {unit}, so they cannot be compared")
+            if isinstance(data, TranslationDataModule):
+                results[str(trained.folder)] = evaluate_translation(trained, data, device)
+            elif not isinstance(trained.task, CLASSIFIERS):
+                results[str(trained.folder)] = _measured(trained, data, device)
             else:
                 probabilities, labels = _probabilities(trained, data, device)
                 results[str(trained.folder)] = _classified(trained, probabilities, labels, show=len(names) == 1)
                 predicted.append(probabilities)
         if len(predicted) > 1:
-            results["ensemble"] = scores(torch.stack(predicted).mean(0), labels)
+            results["ensemble"] = scores(torch.stack(predicted).mean(0), labels, _measures(trained))
     print(table([{"run": run, **found} for run, found in results.items()]))
     return results
 
 
-def scores(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracies and loss. Shapes: probabilities (N, K), labels (N,)."""
-    likeliest = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices  # (N, 5)
+def scores(
+    probabilities: Tensor, labels: Tensor, measures: Sequence[str] = ImageClassifier.measures
+) -> dict[str, float]:
+    """What classifiers are measured by: loss, accuracies, macro F1. Shapes: probabilities (N, K), labels (N,)."""
+    classes = probabilities.shape[1]
+    likeliest = probabilities.topk(min(5, classes), dim=1).indices  # (N, 5)
     own = probabilities.gather(1, labels[:, None]).clamp_min(torch.finfo(probabilities.dtype).tiny)
-    return {
-        "test/accuracy": (probabilities.argmax(1) == labels).double().mean().item(),
-        "test/loss": -own.log().mean().item(),
-        "test/top5_accuracy": (likeliest == labels[:, None]).any(1).double().mean().item(),
+    predicted = probabilities.argmax(1)
+    found = {
+        "accuracy": (predicted == labels).double().mean(),
+        "f1": f1_scores(confusion_matrix(predicted, labels, classes)).nanmean(),
+        "loss": -own.log().mean(),
+        "top5_accuracy": (likeliest == labels[:, None]).any(1).double().mean(),
     }
+    return {f"test/{name}": value.item() for name, value in found.items() if name in measures}
+
+
+def _measures(trained: Trained) -> list[str]:
+    return [name.removeprefix("val/") for name in trained.task.logged if name.startswith("val/")]
+
+
+def _test_set(trained: Trained, data: DataModule) -> str:
+    needed = isinstance(trained.task, CLASSIFIERS) or isinstance(data, TranslationDataModule)
+    if needed and not data.counts["test"]:
+        raise UserError(
+            f"{trained.folder} was trained on data that have no test part, so there is nothing to test it on"
+        )
+    return _digest(data)
 
 
 @torch.inference_mode()
-def _probabilities(trained: Trained, data: ImageDataModule, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(N, K) float64 probabilities and (N,) labels of the test set."""
-    net = trained.task.net.to(device)
-    parts = [(net(images.to(device)).cpu().double().softmax(1), labels) for images, labels in data.test_dataloader()]
-    trained.task.cpu()
-    return torch.cat([part for part, _ in parts]), torch.cat([labels.cpu() for _, labels in parts])
+def _probabilities(trained: Trained, data: DataModule, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(N, K) float64 probabilities and (N,) labels of the test set, in the order of the data."""
+    task, loader = trained.task.to(device), data.test_dataloader()
+    probabilities, labels = [], []
+    for batch in loader:
+        *inputs, own_labels = move_data_to_device(batch, device)
+        probabilities.append(task.net(*inputs).cpu().double().softmax(1))
+        labels.append(own_labels.cpu())
+    task.cpu()
+    places = loader.order(0).argsort()  # sentences come sorted by length
+    return torch.cat(probabilities)[places], torch.cat(labels)[places]
 
 
-@torch.inference_mode()
-def _losses(trained: Trained, data: ImageDataModule, device: torch.device) -> dict[str, float]:
-    """The test means of a task's own measures."""
-    task = trained.task.to(device)
-    totals, count = torch.zeros(len(task.measures), dtype=torch.float64), 0
-    for batch in data.test_dataloader():
-        _, sums, samples = task.measure([part.to(device) for part in batch], "test")
-        totals += torch.stack([value.cpu().double() for value in sums])
-        count += samples
-    found = {f"test/{name}": value for name, value in zip(task.measures, (totals / count).tolist(), strict=True)}
+def _measured(trained: Trained, data: DataModule, device: torch.device) -> dict[str, float]:
+    """What the task itself measures in a test, or where there is nothing to test on, in a validation."""
+    trainer = Trainer(
+        accelerator=device.type,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    measure = trainer.test if data.counts["test"] else trainer.validate
+    measure(trained.task, datamodule=data, verbose=False)
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
     write_json(_evaluation_folder(trained) / "metrics.json", found)
     return found
 
@@ -96,11 +136,9 @@ def _losses(trained: Trained, data: ImageDataModule, device: torch.device) -> di
 def _classified(trained: Trained, probabilities: Tensor, labels: Tensor, show: bool) -> dict[str, float]:
     """Write the metrics, the table per class and the confusion matrix; the metrics."""
     classes = trained.data["classes"]
-    confusion = multiclass_confusion_matrix(
-        probabilities.argmax(1), labels, num_classes=len(classes)
-    )  # true, predicted
-    rows = _per_class(confusion, classes)
-    found = scores(probabilities, labels)
+    confusion = confusion_matrix(probabilities.argmax(1), labels, len(classes))
+    rows = _per_class(confusion, classes, trained.data.get("unit", "images"))
+    found = scores(probabilities, labels, _measures(trained))
     folder = _evaluation_folder(trained)
     write_json(folder / "metrics.json", {**found, "classes": rows, "confusion": confusion.tolist()})
     figure = confusion_figure(confusion, classes)
@@ -109,27 +147,20 @@ def _classified(trained: Trained, probabilities: Tensor, labels: Tensor, show: b
         writer.add_figure("test/confusion_matrix", figure, trained.step)
         writer.add_text("test/classes", table(rows, markdown=True), trained.step)
     if show:
-        print(
-            table(
-                [
-                    {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
-                    for row in rows
-                ]
-            )
-        )
+        print(table(rows))
         print(f"confusion matrix: {folder / 'confusion.png'}, and in TensorBoard under Images\n")
     return found
 
 
-def _per_class(confusion: Tensor, classes: list[str]) -> list[dict[str, Any]]:
+def _per_class(confusion: Tensor, classes: list[str], unit: str) -> list[dict[str, Any]]:
     """Recall, precision and F1 of each class from the (K, K) counts, rows true and columns predicted."""
     hits, true, predicted = confusion.diag().double(), confusion.sum(1).double(), confusion.sum(0).double()
     recall, precision = hits / true.clamp_min(1), hits / predicted.clamp_min(1)
-    f1 = 2 * hits / (true + predicted).clamp_min(1)
+    f1 = f1_scores(confusion).nan_to_num(0.0)
     return [
         {
             "class": name,
-            "images": int(true[i]),
+            unit: int(true[i]),
             "recall": recall[i].item(),
             "precision": precision[i].item(),
             "f1": f1[i].item(),
@@ -144,10 +175,25 @@ def _evaluation_folder(trained: Trained) -> Path:
     return folder
 
 
-def _digest(data: ImageDataModule) -> str:
-    """What the test set consists of: its classes, labels and images (of those that are not in memory: their files)."""
-    split = data.splits["test"]
-    digest = hashlib.sha256(repr(data.classes).encode() + split.labels.tobytes())
-    for row in split.rows:
-        digest.update(split.images[row].tobytes())
+def _digest(data: DataModule) -> str:
+    """What the test set consists of, whatever batches and ids are made of it.
+
+    Of images: classes, labels and pixels (of those that are not in memory: their files). Of sentences: classes, labels
+    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of anything else: how many samples
+    it has.
+    """
+    digest = hashlib.sha256()
+    if isinstance(data, ImageDataModule):
+        split = data.splits["test"]
+        digest.update(repr(data.classes).encode() + split.labels.tobytes())
+        for row in split.rows:
+            digest.update(split.images[row].tobytes())
+    elif isinstance(data, ReviewDataModule):
+        part = data.parts["test"]
+        assert isinstance(part, LabelledSentences)
+        digest.update(repr(data.classes).encode() + part.labels.tobytes() + part.sentences.lengths.tobytes())
+    elif isinstance(data, TranslationDataModule):
+        digest.update(repr((data.sources("test"), data.references("test"))).encode())
+    else:
+        digest.update(str(data.counts["test"] or data.counts["val"]).encode())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from lightning import Trainer
 from torch.utils.tensorboard import SummaryWriter
 
 from project.callbacks.pictures import learning_rate_figure
-from project.data.images import ImageDataModule
+from project.data.module import DataModule
 from project.runs.folder import write_json
 from project.tasks.task import Task
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def find_learning_rate(
     trainer: Trainer,
     task: Task,
-    data: ImageDataModule,
+    data: DataModule,
     folder: Path,
     lowest: float = 1e-6,
     highest: float = 10.0,
@@ -70,7 +70,7 @@ def steepest(rates: Sequence[float], losses: Sequence[float], skip: float = 0.1)
 
 
 def _range_test(
-    trainer: Trainer, task: Task, data: ImageDataModule, lowest: float, highest: float, steps: int
+    trainer: Trainer, task: Task, data: DataModule, lowest: float, highest: float, steps: int
 ) -> tuple[list[float], list[float]]:
     device = trainer.strategy.root_device
     task.to(device).train()
@@ -96,7 +96,7 @@ def _range_test(
     return rates, losses
 
 
-def _batches(data: ImageDataModule) -> Iterator[Any]:
+def _batches(data: DataModule) -> Iterator[Any]:
     loader = data.train_dataloader()
     epoch = 0
     while True:

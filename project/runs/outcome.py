@@ -9,20 +9,21 @@ from lightning import LightningModule, Trainer
 from omegaconf import DictConfig
 
 from project.callbacks.checkpoint_files import load_checkpoint
-from project.data.images import ImageDataModule
+from project.data.module import DataModule
 from project.runs.folder import METRICS, write_json
 
 log = logging.getLogger(__name__)
 
 
-def conclude(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningModule, data: ImageDataModule) -> float:
+def conclude(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningModule, data: DataModule) -> float:
     """Test the best checkpoint, write `metrics.json`, say where everything is.
 
-    `train/...` and `val/...` are the last epoch's, `test/...` the best checkpoint's.
+    `train/...` and `val/...` are the last epoch's, `test/...` the best checkpoint's; without a test part there is none.
 
     Returns:
         The best value of `cfg.monitor`; NaN if it was never measured.
     """
+    trainer.strategy.barrier()  # the first rank puts its last checkpoint in place after the others have gone on
     best = folder / "checkpoints" / "best.ckpt"
     last = load_checkpoint(folder / "checkpoints" / "last.ckpt")
     state = last["callbacks"]["Checkpoints"]  # of the whole run, also where this process had nothing left to train
@@ -35,7 +36,7 @@ def conclude(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningMod
         "best": {"value": value, "step": state["best_step"]},
         **dict(sorted(state["metrics"].items())),
     }
-    if cfg.test:
+    if cfg.test and data.counts["test"]:
         trainer.test(task, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
         tested = {name: float(number) for name, number in trainer.callback_metrics.items()}
         metrics |= dict(sorted((name, number) for name, number in tested.items() if name.startswith("test/")))

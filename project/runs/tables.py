@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from project.callbacks.samples import visible
+
 
 def table(rows: Sequence[dict[str, Any]], markdown: bool = False) -> str:
     """Rows with the same keys as aligned columns, or as Markdown; numbers stand on the right."""
@@ -25,7 +27,7 @@ def table(rows: Sequence[dict[str, Any]], markdown: bool = False) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else visible(str(value))
 
 
 def _is_number(text: str) -> bool:

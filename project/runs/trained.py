@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from project.callbacks.checkpoint_files import load_checkpoint
+from project.data.module import DataModule
 from project.errors import UserError
 from project.runs.building import build
 from project.runs.folder import DATA, find_run, read_config
@@ -55,6 +56,21 @@ def load_run(name: str, outputs: str, checkpoint: str = "best") -> Trained:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit the network that {folder / 'config.yaml'} describes: {reason}") from error
     return Trained(folder, cfg, data, task.eval(), path, int(state.get("samples_seen", 0)))
+
+
+def check_unchanged(folder: Path, recorded: dict[str, Any], data: DataModule) -> None:
+    """Whether the data have still the classes and the vocabulary that the run in `folder` was sized by.
+
+    Raises:
+        UserError: they have others, so that the network's inputs or outputs would mean something else.
+    """
+    facts = json.loads(json.dumps(data.facts))
+    for name in ("classes", "vocabulary", "source", "target"):
+        if name in facts and name in recorded and facts[name] != recorded[name]:
+            raise UserError(
+                f"{folder} was trained with other {name if name == 'classes' else 'tokens'} than its data have now "
+                f"({DATA}: {name}): the files have changed. Bring them back, or train anew"
+            )
 
 
 def device_for(accelerator: str) -> torch.device:

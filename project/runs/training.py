@@ -1,5 +1,6 @@
 """From a config to a trained, tested network: the one way that a command, a test, a notebook and a sweep go."""
 
+import json
 import logging
 import os
 import signal
@@ -17,14 +18,16 @@ from omegaconf import DictConfig, open_dict
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resumable
 from project.callbacks.loop_state import restore_loader
-from project.data.images import ImageDataModule
+from project.data.module import DataModule
 from project.errors import Stopped, UserError
+from project.nets.kernels import has_bf16
 from project.runs.building import build, build_data
 from project.runs.folder import CONFIG, DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
 from project.runs.lr_find import find_learning_rate
 from project.runs.outcome import conclude
 from project.runs.provenance import hardware, record
 from project.runs.quiet import explained, quiet
+from project.runs.trained import check_unchanged
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,8 @@ def run_training(cfg: DictConfig) -> float:
 def _train(cfg: DictConfig, folder: Path) -> float:
     seed_everything(cfg.seed, workers=False, verbose=False)
     data = build_data(cfg)
+    if cfg.resume is not None and (folder / DATA).exists():
+        check_unchanged(folder, json.loads((folder / DATA).read_text(encoding="utf-8")), data)
     with open_dict(cfg):
         cfg.sizes = data.sizes
     task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
@@ -74,6 +79,12 @@ def _train(cfg: DictConfig, folder: Path) -> float:
     checkpoint = None if path is None else _fitting(path, task)
     trainer = build_trainer(cfg, checkpoint, [Beginning(cfg, folder, data, path)])
     data.check_batch_size(trainer.world_size)
+    if "bf16" in str(trainer.precision) and not has_bf16(trainer.strategy.root_device):
+        log.warning(
+            "trainer.precision=%s: this processor has no instructions for bfloat16, and takes many times as long as "
+            "with trainer.precision=32-true",
+            trainer.precision,
+        )
     if cfg.lr_find:
         record(folder, cfg)
         return find_learning_rate(trainer, task, data, folder)
@@ -86,7 +97,7 @@ def _train(cfg: DictConfig, folder: Path) -> float:
 class Beginning(Callback):
     """Once nothing has been found wrong with a training: records it, and says what is trained and where."""
 
-    def __init__(self, cfg: DictConfig, folder: Path, data: ImageDataModule, checkpoint: Path | None) -> None:
+    def __init__(self, cfg: DictConfig, folder: Path, data: DataModule, checkpoint: Path | None) -> None:
         self.cfg, self.folder, self.data, self.checkpoint = cfg, folder, data, checkpoint
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,7 +107,7 @@ class Beginning(Callback):
         save_config(self.cfg, self.folder) if self.cfg.resume is not None else record(self.folder, self.cfg)
         record_data(self.folder, self.data)
         parameters = sum(parameter.numel() for parameter in pl_module.parameters())
-        what = f"{self.cfg.name}: {parameters:,} parameters, {self.data.counts['train']:,} training images"
+        what = f"{self.cfg.name}: {parameters:,} parameters, {self.data.counts['train']:,} training {self.data.counted}"
         log.info("%s on %s -> %s", what, trainer.strategy.root_device, self.folder)
         if self.checkpoint is not None:
             log.info("going on at step %d from %s", trainer.global_step, self.checkpoint)
@@ -135,16 +146,15 @@ def build_trainer(cfg: DictConfig, checkpoint: dict[str, Any] | None, callbacks:
     return trainer
 
 
-def record_data(folder: Path, data: ImageDataModule) -> None:
+def record_data(folder: Path, data: DataModule) -> None:
     """`data.json`: what the network was sized by, so that the run can be used without its data."""
     write_json(
         folder / DATA,
         {
             "sizes": data.sizes,
-            "classes": list(data.classes),
-            "mean": [float(value) for value in data.mean],
-            "std": [float(value) for value in data.std],
+            "unit": data.unit,
             "counts": data.counts,
+            **data.facts,
         },
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -33,18 +34,51 @@ class ImageClassifier(Task):
         decay_norms_and_biases: bool = True,
         label_smoothing: float = 0.0,
     ) -> None:
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"model.label_smoothing must be at least 0 and below 1, got {label_smoothing}")
         super().__init__(net, optimizer, scheduler, decay_norms_and_biases)
-        self.label_smoothing = label_smoothing
+        self.criterion = CrossEntropy(label_smoothing)
 
     def measure(self, batch: Any, stage: Stage) -> tuple[Tensor, Sequence[Tensor], int]:
         """`batch`: images (B, C, H, W) and labels (B,)."""
         images, labels = batch
         logits = self.net(images)  # (B, K)
-        smoothing = self.label_smoothing if stage == "train" else 0.0
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        detached = logits.detach()
-        within_5 = (detached.topk(min(5, detached.shape[1]), dim=1).indices == labels[:, None]).sum()
-        hits = (detached.argmax(1) == labels).sum()
-        return loss, [loss * len(labels), hits, within_5], len(labels)
+        loss = self.criterion(logits, labels, stage)
+        return loss, [loss * len(labels), hits(logits, labels), hits(logits, labels, among=5)], len(labels)
+
+
+class CrossEntropy:
+    """The loss of a classifier: smoothed labels in training, the labels themselves where results are compared.
+
+    Raises:
+        ValueError: `label_smoothing` out of range.
+    """
+
+    def __init__(self, label_smoothing: float) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"model.label_smoothing must be at least 0 and below 1, got {label_smoothing}")
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, logits: Tensor, labels: Tensor, stage: Stage) -> Tensor:
+        """The mean over the batch; logits (B, K), labels (B,)."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if stage == "train" else 0.0)
+
+
+def hits(logits: Tensor, labels: Tensor, among: int = 1) -> Tensor:
+    """For how many samples the label is `among` so many likeliest classes; logits (B, K), labels (B,)."""
+    if among == 1:
+        return (logits.detach().argmax(1) == labels).sum()
+    likeliest = logits.detach().topk(min(among, logits.shape[1]), dim=1).indices
+    return (likeliest == labels[:, None]).sum()
+
+
+def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """(K, K) counts, rows true classes and columns predicted ones, of (N,) each, on their device."""
+    return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
+
+
+def f1_scores(confusion: Tensor) -> Tensor:
+    """Each class's harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN), from (K, K) counts.
+
+    NaN for a class that neither is there nor was predicted; `nanmean` is the macro average of the others.
+    """
+    true, predicted = confusion.sum(1), confusion.sum(0)
+    return 2 * confusion.diag().double() / (true + predicted).double()

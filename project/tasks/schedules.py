@@ -88,6 +88,21 @@ def onecycle(
     return _per_step(optimizer, factor)
 
 
+def exponential(optimizer: Optimizer, steps: Steps, factor: float = 0.97, after_epochs: int = 10) -> Schedule:
+    """Multiply by `factor` at the end of every epoch from number `after_epochs` on, as char-rnn does.
+
+    Raises:
+        ValueError: a factor outside (0, 1].
+    """
+    if not 0 < factor <= 1:
+        raise ValueError(f"scheduler.factor must lie above 0 and be at most 1, got {factor}: 0.97 decays slowly")
+
+    def value(step: int) -> float:
+        return float(factor ** max(0, int(step / steps.per_epoch) - after_epochs + 1))
+
+    return _per_step(optimizer, value)
+
+
 def plateau(
     optimizer: Optimizer,
     steps: Steps,

@@ -52,6 +52,13 @@ class Task(LightningModule):
     def measure(self, batch: Any, stage: Stage) -> tuple[Tensor, Sequence[Tensor], int]:
         """One batch: the loss to minimise, each measure summed over the batch's samples, the number of samples."""
 
+    def begin(self, stage: Stage) -> None:
+        """An epoch of validation or test starts; a task that keeps something over its batches forgets it here."""
+
+    def derived(self, stage: Stage, means: dict[str, float]) -> dict[str, float]:
+        """What is logged of the means of `measures`, e.g. with more that follows from them; empty stays empty."""
+        return means
+
     @property
     def logged(self) -> list[str]:
         """The names of everything that a run of this task logs and that `monitor` can be."""
@@ -73,11 +80,12 @@ class Task(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._log_interval()
-        means = self.meters["train"].read_epoch(self._sum_over_ranks)
+        means = self.derived("train", self.meters["train"].read_epoch(self._sum_over_ranks))
         self._to_callbacks({f"train/{name}": value for name, value in means.items()})
 
     def on_validation_epoch_start(self) -> None:
         self.meters["val"].clear()
+        self.begin("val")
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         _, sums, samples = self.measure(batch, "val")
@@ -88,6 +96,7 @@ class Task(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         self.meters["test"].clear()
+        self.begin("test")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         _, sums, samples = self.measure(batch, "test")
@@ -146,13 +155,13 @@ class Task(LightningModule):
         ]
 
     def _log_interval(self) -> None:
-        means = self.meters["train"].read_interval(self._sum_over_ranks)
+        means = self.derived("train", self.meters["train"].read_interval(self._sum_over_ranks))
         if means:
             values = {f"train/{name}": value for name, value in means.items()}
             self._to_loggers({**values, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
 
     def _log_epoch(self, stage: Stage) -> None:
-        means = self.meters[stage].read_epoch(self._sum_over_ranks)
+        means = self.derived(stage, self.meters[stage].read_epoch(self._sum_over_ranks))
         values = {f"{stage}/{name}": value for name, value in means.items()}
         self._to_callbacks(values)
         self._to_loggers(values)

@@ -1,4 +1,4 @@
-"""What a task and a trainer may rely on, for every member of conf/data."""
+"""What a task and a trainer may rely on, for every data set of images in conf/data."""
 
 from collections import Counter
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from project.data.images import ImageDataModule
 from project.data.loader import Batch, EpochLoader
 from project.errors import UserError
-from tests.conftest import choices
+from tests.conftest import choices_for
 from tests.data.conftest import Build, attach, equal
 
-MEMBERS = [*choices("data"), "image_folder, streamed"]
+MEMBERS = [*choices_for("data", "images"), "image_folder, streamed"]
 
 
 @pytest.fixture(params=MEMBERS)

@@ -22,7 +22,9 @@ class Own(ImageDataModule):
 def own() -> ImageDataModule:
     cfg = compose_config("data=shapes")
     cfg.data = {"_target_": f"{__name__}.Own", "batch_size": 8}
-    return build_data(cfg)
+    module = build_data(cfg)
+    assert isinstance(module, ImageDataModule)
+    return module
 
 
 def test_read_is_all_that_it_takes() -> None:

@@ -1,4 +1,4 @@
-"""What every network of conf/model/ keeps to."""
+"""What every network for images of conf/model/ keeps to; those for text: test_cells.py and their own files."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from tests.conftest import choices
+from tests.conftest import choices, choices_for
 
 Build = Callable[..., nn.Module]
 
@@ -35,11 +35,11 @@ def output_shape(net: nn.Module, batch: torch.Tensor, num_classes: int) -> tuple
     return tuple(batch.shape) if hasattr(net, "decode") else (len(batch), num_classes)
 
 
-every_model = pytest.mark.parametrize("name", choices("model"))
+every_model = pytest.mark.parametrize("name", choices_for("model", "images"))
 ENCODERS = ("alexnet", "autoencoder_conv", "convnet", "resnet", "resnet18", "resnet50", "vgg")
 
 
-@every_model
+@pytest.mark.parametrize("name", choices("model"))
 def test_the_file_is_called_what_the_model_is(name: str, composed: Callable[..., DictConfig]) -> None:
     assert composed(f"model={name}").name == name
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from project.runs.command import _literal, _texts
 from tests.runs.conftest import TINY
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -84,7 +86,7 @@ def test_help_shows_the_choices(run_command: Run) -> None:
         ("train", ["data=shapes", "outputs=/dev/null"], "error: cannot write a run's folder at /dev/null"),
         ("evaluate", ["run=nowhere"], "error: nowhere does not exist"),
         ("evaluate", [], "error: run must be given: run=<value>"),
-        ("predict", ["run=nowhere", "input=nothing.png"], "error: input=nothing.png does not exist"),
+        ("predict", ["run=nowhere", "input=nothing.png"], "error: nowhere does not exist"),
     ],
 )
 def test_mistakes_that_need_torch(
@@ -123,3 +125,24 @@ def _assert_told(done: subprocess.CompletedProcess[str], message: str) -> None:
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it's \"good\", isn't it?",
+        "100 % ${oc.env:HOME}",
+        "a=b (c) {d: e}",
+        "\\${x} \\\\",
+        "[not a list]",
+        "null",
+        "",
+        "ü 日本",
+    ],
+)
+def test_a_person_s_text_arrives_as_it_was_typed(text: str) -> None:
+    cfg = OmegaConf.create({"input": "???", "prompt": "???"})
+    for key, value in _texts(["run=x", f"input={text}"], ("input", "prompt"), ("prompt",)).items():
+        cfg[key] = _literal(value)
+    assert cfg.input == text
+    assert _texts(["prompt=[a,b]"], ("prompt",), ("prompt",)) == {}, "several, for Hydra to read"

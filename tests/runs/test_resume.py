@@ -129,3 +129,40 @@ def test_killed_anywhere(
     resumed = resumed_config(str(folder), ["~callbacks.kill"], "outputs")
     train(resumed)
     assert_same(outcome(folder), never_stopped(composed, words))
+
+
+TEXT = [
+    "model=lstm",
+    "data.batch_size=4",
+    "data.truncate=16",  # 300 characters in each of 4 streams: 18 batches an epoch
+    "data.eval_batch_size=2",
+    "model.net.hidden_size=8",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=3",
+    "trainer.accelerator=cpu",
+    "callbacks.checkpoints.every_n_steps=5",
+    "optimizer.lr=0.01",
+]
+
+
+@pytest.mark.parametrize(("step", "validating"), [(7, False), (18, False), (18, True), (22, False)])
+def test_language_models_go_on_with_the_states_that_they_carried(
+    composed: Compose, tmp_path: Path, step: int, validating: bool
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(chr(97 + i * i % 23) for i in range(1333)))
+    words = [*TEXT, f"data.path={text}", f"data.cache_folder={tmp_path}"]
+    train(composed(*words, f"folder={tmp_path / 'never'}"))
+    folder = tmp_path / "run"
+    kill = f"+callbacks.kill={{_target_:tests.runs.parts.SignalAt,step:{step},validating:{str(validating).lower()}}}"
+    assert in_child(lambda: train(composed(*words, f"folder={folder}", kill))) == signal.SIGKILL
+    next_second()
+    train(resumed_config(str(folder), ["~callbacks.kill"], "outputs"))
+    assert_same(outcome(folder), outcome(tmp_path / "never"))
+    carried = [
+        torch.load(path / "checkpoints" / "last.ckpt", weights_only=True)["carried"]
+        for path in (folder, tmp_path / "never")
+    ]
+    assert_same(*carried)
+    assert len(carried[0]) == 2
+    assert all(part.shape == (4, 8) for state in carried[0] for part in state)

@@ -161,3 +161,15 @@ def test_a_run_that_fails_before_its_first_checkpoint_keeps_its_record(tmp_path:
     assert not list(folder.glob("checkpoints/*.ckpt"))
     train(resumed_config(str(folder), ["~callbacks.poison"], "outputs"))  # from its beginning
     assert json.loads((folder / "metrics.json").read_text())["steps"] == 10
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_max_steps_counts_over_epochs(tmp_path: Path, resumed: bool) -> None:
+    """5 batches an epoch, 12 steps: two epochs and two batches."""
+    folder = tmp_path / "run"
+    words = ("trainer.max_epochs=-1", f"folder={folder}")
+    train(tiny(*words, f"trainer.max_steps={7 if resumed else 12}"))
+    if resumed:
+        train(resumed_config(str(folder), ["trainer.max_steps=12"], "outputs"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["steps"], metrics["samples"]) == (12, 12 * 32)

@@ -1,0 +1,72 @@
+"""Classes and probabilities of images that are in no data set."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from project.data.files import ENDINGS
+from project.data.images import read_image
+from project.errors import UserError
+from project.runs.answers import class_columns, likeliest, show
+from project.runs.trained import Trained
+
+
+def predict_images(cfg: DictConfig, trained: Trained, device: torch.device) -> list[dict[str, Any]]:
+    """Classify the image, or the images in the folder, `cfg.input`.
+
+    Returns:
+        Per image: its path, the likeliest class, that class's probability, and the `cfg.top` likeliest with theirs.
+
+    Raises:
+        UserError: no such input, or images that cannot be read; those that can are shown first.
+    """
+    paths = _images(Path(str(cfg.input)))
+    failed: list[str] = []
+
+    def batches() -> Iterator[list[dict[str, Any]]]:
+        for start in range(0, len(paths), cfg.batch_size):
+            yield _classify(trained, paths[start : start + cfg.batch_size], cfg.top, device, failed)
+
+    found = show(batches(), cfg.format, lambda result: {"image": result["image"], **class_columns(result)})
+    if failed:
+        sys.stdout.flush()
+        raise UserError("\n".join([f"{len(failed)} of {len(paths)} images cannot be read:", *failed]))
+    return found
+
+
+def _images(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"input={path} does not exist: name an image or a folder of images")
+    files = (file for file in path.rglob("*") if file.name.lower().endswith(ENDINGS) and file.is_file())
+    images = sorted(file for file in files if not file.name.startswith("."))
+    if not images:
+        raise UserError(f"input={path} holds no images (files that end in {', '.join(ENDINGS)})")
+    return images
+
+
+@torch.inference_mode()
+def _classify(
+    trained: Trained, paths: list[Path], top: int, device: torch.device, failed: list[str]
+) -> list[dict[str, Any]]:
+    pixels: list[Tensor] = []
+    readable: list[Path] = []
+    for path in paths:
+        try:
+            pixels.append(read_image(path, trained.data["sizes"]["image_shape"]))
+            readable.append(path)
+        except UserError as error:
+            failed.append(str(error))
+    if not pixels:
+        return []
+    mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
+    images = (torch.stack(pixels).to(device).float() / 255 - mean) / std  # (B, 3, H, W)
+    logits = trained.task.net.to(device)(images.contiguous(memory_format=torch.channels_last))
+    found = likeliest(logits, trained.data["classes"], top)
+    return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
