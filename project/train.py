@@ -1,16 +1,23 @@
 """`python -m project.train model=resnet`: train a network, test it, write a run's folder."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from omegaconf import DictConfig
 
 from project.data.published import check_reach
 from project.runs.command import command
 
 
-def train(cfg: DictConfig) -> float:
-    """Train as `cfg` (a composed `conf/train.yaml`) says; the best value of `cfg.monitor`."""
+def train(cfg: DictConfig, watchers: Sequence[Any] = ()) -> float:
+    """Train as `cfg` (a composed `conf/train.yaml`) says; the best value of `cfg.monitor`.
+
+    Args:
+        watchers: Lightning callbacks beside those of the config.
+    """
     from project.runs.training import run_training  # torch and lightning, only when there is something to train
 
-    return run_training(cfg)
+    return run_training(cfg, watchers)
 
 
 def _train(cfg: DictConfig, changes: list[str]) -> float:
@@ -29,7 +36,7 @@ def _changes(words: list[str]) -> list[str]:
     return [word for word in words if not word.startswith(("-", "resume=", "outputs=", "hydra."))]
 
 
-main = command("train", _train, kept_apart=_changes)
+main = command("train", _train, kept_apart=_changes, trial=train)
 
 if __name__ == "__main__":
     main()

@@ -17,14 +17,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from project.callbacks import loop_state
 from project.callbacks.checkpoint_files import is_whole
+from project.callbacks.monitor import monitor_mode
 from project.errors import Stopped, UserError
 
 log = logging.getLogger(__name__)
-
-
-def monitor_mode(monitor: str, mode: str | None) -> str:
-    """`mode`, or what the monitor's name says: losses and errors are minimised, all else is maximised."""
-    return mode or ("min" if monitor.endswith(("loss", "error")) else "max")
 
 
 def resumable(folder: Path) -> Path | None:

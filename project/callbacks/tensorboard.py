@@ -1,5 +1,6 @@
 """TensorBoard's event files, in the run's own folder."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ class RunLogger(TensorBoardLogger):
     @property
     def experiment(self) -> Any:
         """The writer of the event files; only the first one drops stale values, the test's goes on behind it."""
+        if self._experiment is None:
+            _wait_for_a_later_name(Path(self.log_dir))
         writer = super().experiment
         self._kwargs.pop("purge_step", None)
         return writer
@@ -34,3 +37,19 @@ class RunLogger(TensorBoardLogger):
     def save(self) -> None:
         """Flush; the run's folder holds its config already, so no `hparams.yaml`."""
         self.experiment.flush()
+
+    def finalize(self, status: str) -> None:
+        """Flush, and keep the file open: the test, which comes after the training, goes on in it."""
+        if self._experiment is not None:
+            self._experiment.flush()
+
+    def close(self) -> None:
+        """Close the file; the run is over."""
+        super().finalize("closed")
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """TensorBoard reads event files in the order of their names, which begin with the second; what comes behind it
+    (process, counter) is no order in time."""
+    while any(int(file.name.split(".")[3]) == int(time.time()) for file in folder.glob("events.out.tfevents.*.*")):
+        time.sleep(0.02)

@@ -15,7 +15,7 @@ from project.data.images import ImageDataModule, Split, stratified_split
 from project.data.loader import EpochLoader
 from project.data.module import placement, require
 from project.data.stream import StreamLoader
-from project.data.workers import usable_cores
+from project.machine import usable_cores
 from project.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 """Work for several processes, answered in order."""
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
@@ -14,11 +13,6 @@ class Tasks(Protocol[Answer]):
     """Answers by number; it travels to the workers, and the answers back (NumPy arrays through pipes, in any size)."""
 
     def __getitem__(self, number: int, /) -> Answer: ...
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_parallel(tasks: Tasks[Answer], numbers: Sequence[int], workers: int) -> Iterator[Answer]:

@@ -32,6 +32,7 @@ def command(
     kept_apart: Callable[[list[str]], list[str]] = lambda words: [],
     texts: tuple[str, ...] = (),
     lists: tuple[str, ...] = (),
+    trial: Callable[..., float] | None = None,
 ) -> Callable[[], None]:
     """The `main` of an entry point: composes `conf/<name>.yaml` with the command line and calls `function`.
 
@@ -41,6 +42,7 @@ def command(
         kept_apart: which words of a command line are for `function` alone, and not for Hydra.
         texts: keys whose values are a person's text: taken as they stand, whatever signs are in them.
         lists: those of them of which there may be several: `[...]` is then read by Hydra.
+        trial: what a sweep's workers call with a config; None: the command cannot be swept.
     """
 
     whole: list[str] = []
@@ -61,13 +63,15 @@ def command(
         except told as error:
             _report(error, name)  # here, because Hydra prints a line of its own about what leaves a job
 
+    entry.trial = trial  # type: ignore[attr-defined]
+
     def main() -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a sign shows its number
         whole[:] = sys.argv[1:]
         kept[:] = kept_apart(whole)
         verbatim.update(_texts(whole, texts, lists))
-        sys.argv[1:] = [word for word in whole if word not in kept and word.partition("=")[0] not in verbatim]
+        words = [word for word in whole if word not in kept and word.partition("=")[0] not in verbatim]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them
         # GNU OpenMP's threads wait for each other at full speed, which brings a machine that others use too to a
         # standstill; they give up sooner here. What the user has set stays.
@@ -76,11 +80,41 @@ def command(
         if not wants_trace:
             os.environ[_ANSWERS] = "1"
         try:
+            sys.argv[1:] = [_experiment(word) for word in words]
+            if trial is not None:
+                sys.argv[1:1] = _multirun(words)
             hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(entry)()
         except told as error:
             _report(error, name)
 
     return main
+
+
+def _multirun(words: list[str]) -> list[str]:
+    """`sweep=NAME` is reason enough for Hydra's multirun mode."""
+    sweeps = any(word.startswith("sweep=") and word != "sweep=null" for word in words)
+    return ["--multirun"] if sweeps and not any(word.startswith("-") for word in words) else []
+
+
+def _experiment(word: str) -> str:
+    """`experiment=<path>.yaml` takes a file of any folder for a member of the group.
+
+    Raises:
+        UserError: there is no such file, or it is no YAML.
+    """
+    key, _, path = word.partition("=")
+    if key != "experiment" or not path.endswith((".yaml", ".yml")):
+        return word
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    try:
+        node = OmegaConf.load(path)
+    except Exception as error:  # YAML's and OmegaConf's errors share no base
+        raise UserError(f"{word}: cannot be read: {error}") from error
+    name = re.sub(r"[^\w-]", "_", Path(path).stem)
+    ConfigStore.instance().store(group="experiment", name=name, node=node, package="_global_")
+    return f"experiment={name}"
 
 
 def _texts(words: list[str], keys: tuple[str, ...], lists: tuple[str, ...]) -> dict[str, str]:

@@ -34,7 +34,7 @@ def make_folder(cfg: DictConfig) -> Path:
                 raise UserError(
                     f"folder={cfg.folder} holds a run already: go on with resume={cfg.folder}, or name another"
                 )
-            left = {".lock", "train.log"}  # by a run that was killed before it began to train
+            left = {".lock", "train.log", "parameters.yaml"}  # of a run that was killed before it began, or of a sweep
             if folder.is_dir() and any(path.name not in left for path in folder.iterdir()):
                 raise UserError(f"folder={cfg.folder} is not empty: name a new one")
             folder.mkdir(parents=True, exist_ok=True)

@@ -5,14 +5,16 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from project.data.workers import usable_cores
+from project.machine import usable_cores
 from project.runs.folder import save_config, write_json
 
 PACKAGES = (
@@ -39,7 +41,7 @@ def record(folder: Path, cfg: DictConfig) -> None:
     write_json(
         folder / "environment.json",
         {
-            "command": shlex.join(["python", *sys.orig_argv[1:]]),
+            "command": _command(words),
             "seed": cfg.seed,
             "git": git,
             "python": platform.python_version(),
@@ -47,6 +49,13 @@ def record(folder: Path, cfg: DictConfig) -> None:
             "hardware": hardware(),
         },
     )
+
+
+def _command(words: list[str]) -> str:
+    """What was typed; of a trial of a sweep, what trains it alone."""
+    if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+        return shlex.join(["python", "-m", "project.train", *words])
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def hardware() -> dict[str, Any]:
@@ -78,6 +87,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache  # the workers of a sweep record many runs
 def _git() -> tuple[dict[str, Any] | None, str]:
     """Commit of the repository that holds this code, and all that is not committed in it, new files included."""
     place = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, open_dict
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resumable
 from project.callbacks.loop_state import restore_loader
+from project.callbacks.tensorboard import RunLogger
 from project.data.module import DataModule
 from project.errors import Stopped, UserError
 from project.nets.kernels import has_bf16
@@ -34,11 +35,12 @@ log = logging.getLogger(__name__)
 FOLDER_OF_RANK_0 = "PROJECT_RUN_FOLDER"  # tells the processes that a distributed run starts where it writes
 
 
-def run_training(cfg: DictConfig) -> float:
+def run_training(cfg: DictConfig, watchers: Sequence[Callback] = ()) -> float:
     """Train, test the best checkpoint, write the run's folder; or go on with the run that `cfg.resume` names.
 
     Args:
         cfg: a composed `conf/train.yaml`; of a run that is resumed, its own `config.yaml` with `resume` set.
+        watchers: callbacks beside those of the config; they hear of everything first.
 
     Returns:
         The best value of `cfg.monitor`, or NaN if it was never measured; of a range test, the proposed learning rate.
@@ -52,13 +54,13 @@ def run_training(cfg: DictConfig) -> float:
     if int(os.environ.get("LOCAL_RANK", "0")) > 0 and FOLDER_OF_RANK_0 in os.environ:
         cfg.folder = os.environ[FOLDER_OF_RANK_0]
         with quiet():
-            return _train(cfg, Path(cfg.folder))
+            return _train(cfg, Path(cfg.folder), watchers)
     resumed = cfg.resume is not None
     folder = find_run(str(cfg.resume), cfg.outputs) if resumed else make_folder(cfg)
     cfg.folder = os.environ[FOLDER_OF_RANK_0] = str(folder)
     try:
         with held(folder), logged_to(folder / "train.log"), quiet(), _stoppable(folder):
-            return _train(cfg, folder)
+            return _train(cfg, folder, watchers)
     except BaseException:
         if not resumed and not (folder / CONFIG).exists():
             discard(folder)  # it had not begun to train
@@ -67,7 +69,9 @@ def run_training(cfg: DictConfig) -> float:
         os.environ.pop(FOLDER_OF_RANK_0, None)
 
 
-def _train(cfg: DictConfig, folder: Path) -> float:
+def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float:
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
     seed_everything(cfg.seed, workers=False, verbose=False)
     data = build_data(cfg)
     if cfg.resume is not None and (folder / DATA).exists():
@@ -77,7 +81,7 @@ def _train(cfg: DictConfig, folder: Path) -> float:
     task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
     path = resumable(folder / "checkpoints") if cfg.resume is not None else None
     checkpoint = None if path is None else _fitting(path, task)
-    trainer = build_trainer(cfg, checkpoint, [Beginning(cfg, folder, data, path)])
+    trainer = build_trainer(cfg, checkpoint, [*watchers, Beginning(cfg, folder, data, path)])
     data.check_batch_size(trainer.world_size)
     if "bf16" in str(trainer.precision) and not has_bf16(trainer.strategy.root_device):
         log.warning(
@@ -85,13 +89,18 @@ def _train(cfg: DictConfig, folder: Path) -> float:
             "with trainer.precision=32-true",
             trainer.precision,
         )
-    if cfg.lr_find:
-        record(folder, cfg)
-        return find_learning_rate(trainer, task, data, folder)
     del checkpoint
-    with explained():
-        trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
-    return conclude(cfg, folder, trainer, task, data)
+    try:
+        if cfg.lr_find:
+            record(folder, cfg)
+            return find_learning_rate(trainer, task, data, folder)
+        with explained():
+            trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
+        return conclude(cfg, folder, trainer, task, data)
+    finally:
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.close()
 
 
 class Beginning(Callback):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -56,11 +55,6 @@ def in_child(function: Callable[[], Any]) -> int:
             os._exit(code)
     _, status = os.waitpid(child, 0)
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status)
-
-
-def next_second() -> None:
-    """TensorBoard reads a run's event files in the order of the second in their names."""
-    time.sleep(1 - time.time() % 1)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -125,7 +119,6 @@ def test_killed_anywhere(
     folder = tmp_path / "run"
     kill = f"+callbacks.kill={{_target_:tests.runs.parts.SignalAt,step:{step},validating:{str(validating).lower()}}}"
     assert in_child(lambda: train(small(composed, folder, *words, kill))) == signal.SIGKILL
-    next_second()
     resumed = resumed_config(str(folder), ["~callbacks.kill"], "outputs")
     train(resumed)
     assert_same(outcome(folder), never_stopped(composed, words))
@@ -156,7 +149,6 @@ def test_language_models_go_on_with_the_states_that_they_carried(
     folder = tmp_path / "run"
     kill = f"+callbacks.kill={{_target_:tests.runs.parts.SignalAt,step:{step},validating:{str(validating).lower()}}}"
     assert in_child(lambda: train(composed(*words, f"folder={folder}", kill))) == signal.SIGKILL
-    next_second()
     train(resumed_config(str(folder), ["~callbacks.kill"], "outputs"))
     assert_same(outcome(folder), outcome(tmp_path / "never"))
     carried = [

@@ -27,7 +27,7 @@ from project.runs.translation import in_time
 from project.tasks.translation import Translation
 from project.train import train
 from tests.conftest import compose_config
-from tests.runs.test_resume import assert_same, in_child, next_second, outcome
+from tests.runs.test_resume import assert_same, in_child, outcome
 
 
 def tiny(folder: Path, *words: str) -> DictConfig:
@@ -225,7 +225,6 @@ def test_a_run_that_is_killed_and_resumed_is_the_run_that_never_stopped(
     train(tiny(tmp_path / "whole", *words))
     kill = f"+callbacks.kill={{_target_:tests.runs.parts.SignalAt,step:{step},validating:{str(validating).lower()}}}"
     assert in_child(lambda: train(tiny(tmp_path / "run", *words, kill))) == signal.SIGKILL
-    next_second()
     train(resumed_config(str(tmp_path / "run"), ["~callbacks.kill"], "outputs"))
     assert_same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
 

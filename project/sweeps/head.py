@@ -1,0 +1,334 @@
+"""The head of a sweep: checks what was asked for, launches workers until the study is whole, shows how it goes."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import InstantiationException
+from hydra.types import HydraContext
+from hydra.utils import instantiate
+from omegaconf import DictConfig, open_dict, read_write
+
+from project.callbacks.monitor import monitor_mode
+from project.errors import Stopped, UserError
+from project.runs.checks import check
+from project.runs.folder import logged_to
+from project.sweeps.composing import Composer
+from project.sweeps.drawing import grid_points, make_pruner, sampler_for
+from project.sweeps.owners import WORKERS, started
+from project.sweeps.placing import Places, share_out
+from project.sweeps.results import write_results
+from project.sweeps.settings import Settings
+from project.sweeps.shared_study import SharedStudy
+from project.sweeps.shown import Shown
+from project.sweeps.space import Space, override, parse, values_of
+from project.sweeps.storage import masked, scrubbed
+from project.sweeps.functions import function
+from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
+
+log = logging.getLogger(__name__)
+
+HERE = ("Basic", "Local", "Joblib")  # launchers whose workers run on this machine, by their class
+IDLE_LAUNCHES = 3
+OF_A_SWEEP = "sweep"  # the study's user attribute that tells what is searched
+
+
+class Head:
+    """One command `sweep=NAME`.
+
+    Args:
+        context: Hydra's.
+        config: as composed from the command line, search spaces left out.
+        train: what a worker calls with a trial's config.
+        words: the command line's overrides.
+    """
+
+    def __init__(self, context: HydraContext, config: DictConfig, train: Train, words: list[str]) -> None:
+        HydraConfig.instance().set_config(config)
+        self.context, self.config, self.train = context, config, train
+        self.url = None if config.sweep.get("storage") is None else str(config.sweep.storage)
+        self.name = str(HydraConfig.get().runtime.choices.get("sweep"))
+        check(config, [], "train")
+        self.folder = Path(str(config.hydra.sweep.dir)).absolute()
+        self.settings = _settings(config)
+        self._forget_storage(words)
+        own = ("sweep.", "sweep/", "+sweep.", "++sweep.")
+        self.words = [word for word in words if not word.startswith(own)]
+        self.space = self._space()
+        self.objectives = self.settings.objectives or [str(config.monitor)]
+        self.directions = self._directions()
+        if len(self.directions) > 1 and self.settings.pruner is not None:
+            self.settings.pruner = None
+            log.info("several objectives: no trial is pruned")
+        points = grid_points(self.settings.sampler, self.space)
+        if points is not None:
+            self.settings.n_trials = min(self.settings.n_trials, len(points))
+        make_pruner(self.settings.pruner)
+        sampler_for(self.settings.sampler, 0, 0)
+        self._check_space()
+
+    def run(self) -> float | None:
+        """Go on with the study until it has `n_trials` finished trials; the best value, of one objective.
+
+        Raises:
+            Stopped: Ctrl-C or SIGTERM; the same command goes on.
+            UserError: too many trials failed, or no worker could be started.
+        """
+        os.environ[STORAGE] = self.url or ""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with logged_to(self.folder / "sweep.log"):
+            return self._run()
+
+    def _run(self) -> float | None:
+        settings = self.settings
+        shared = SharedStudy(settings.study_name, self.url, self.folder, self.directions, settings.heartbeat)
+        self._same_sweep(shared)
+        launcher_name = type(self._launcher(None)).__name__
+        local = launcher_name.startswith(HERE) or "submitit_local" in str(self.config.hydra.launcher._target_).lower()
+        local = local or "LocalLauncher" in launcher_name
+        places = share_out(settings, local)
+        orders = self._orders(places, local)
+        worker = Worker(self.train, HydraContext(self.context.config_loader, _no_callbacks()), self.config, orders)
+        shown = Shown(shared, orders, self.objectives, lambda: self._write(shared))
+        log.info("sweep %s: %s -> %s", self.name, places.said(settings.workers), self.folder)
+        try:
+            with shown, self._stoppable(orders) as asked:
+                self._work(shared, worker, orders, places, asked)
+        finally:
+            orders.stop.unlink(missing_ok=True)
+            self._write(shared)
+        return self._end(shared, orders, asked)
+
+    def _work(
+        self, shared: SharedStudy, worker: Worker, orders: Orders, places: Places, asked: dict[str, Any]
+    ) -> None:
+        """Launch workers until the study is whole, or it is over for another reason."""
+        settings, idle = self.settings, 0
+        while not self._is_over(shared, orders, asked) and idle < IDLE_LAUNCHES:
+            before = _progress(shared)
+            launcher = asked["launcher"] = self._launcher(worker)
+            try:
+                asked["returned"] = launcher.launch([self._job(n, places) for n in range(settings.workers)], 0)
+            except Exception as error:  # a killed worker takes joblib's others with it
+                asked["error"] = scrubbed(f"{type(error).__name__}: {error}", self.url)
+                log.info("the launcher gave up (%s): once more", asked["error"].splitlines()[0][:200])
+            idle = 0 if _progress(shared) != before else idle + 1
+            time.sleep(0 if idle == 0 else 1)
+
+    def _end(self, shared: SharedStudy, orders: Orders, asked: dict[str, Any]) -> float | None:
+        again = "The same command goes on with it."
+        finished = sum(trial.state.is_finished() for trial in shared.trials())
+        if asked["signal"] is not None:
+            raise Stopped(f"stopped with {finished} of {self.settings.n_trials} trials finished. {again}", asked["signal"])
+        failed = failures(shared, orders.began)
+        limit = self.settings.max_failures
+        hopeless = limit is not None and len(failed) >= limit and finished < self.settings.n_trials
+        if hopeless or (failed and len(failed) == len(shared.trials())):
+            which = f"sweep.max_failures={limit}: stopped" if hopeless else "all of them"
+            raise UserError(
+                f"{len(failed)} trials failed ({which}). The first, trial {failed[0].number}: "
+                f"{failed[0].user_attrs.get('error')}\nMore of it: "
+                f"{self.folder / str(failed[0].number) / 'error.txt'}. {again if hopeless else ''}"
+            )
+        if finished < self.settings.n_trials:
+            if orders.deadline is not None and time.time() >= orders.deadline:
+                log.info("sweep.timeout=%g: %d of %d trials are finished. %s", self.settings.timeout, finished, self.settings.n_trials, again)
+            else:
+                raise UserError(f"no worker could work ({_why(asked)}). Their output: {self.folder / WORKERS}")
+        return self._summary(shared)
+
+    def _summary(self, shared: SharedStudy) -> float | None:
+        from project.sweeps.summary import summary
+
+        log.info("%s", summary(shared, self.folder, self.objectives, self.directions, self.config))
+        if len(self.directions) > 1 or not any(trial.state.name == "COMPLETE" for trial in shared.trials()):
+            return None
+        return float(shared.study.best_value)
+
+    def _write(self, shared: SharedStudy) -> None:
+        write_results(shared, self.folder, self.objectives, self.directions, self._composer(), self.space)
+
+    def _composer(self) -> Composer:
+        return Composer(self.context.config_loader, self.config, self.space.fixed)
+
+    def _space(self) -> Space:
+        settings = self.settings
+        drawn = None if settings.space is None else function(settings.space, "sweep.space")
+        for name in settings.constraints:
+            function(name, "sweep.constraints")
+        for word in self.words:
+            key = word.partition("=")[0].lstrip("+~")
+            if key in ("folder", "resume", "lr_find"):
+                raise UserError(f"{word}: not in a sweep, whose trials have folders of their own; leave it out")
+        return parse(settings.params, self.words, self.context.config_loader, drawn)
+
+    def _directions(self) -> list[str]:
+        names, given = self.objectives, self.settings.directions
+        if len(set(names)) != len(names):
+            raise UserError(f"sweep.objectives={names}: each may stand there once")
+        if given is not None:
+            if len(given) != len(names):
+                raise UserError(
+                    f"sweep.directions={given} and sweep.objectives={names} differ in length: name each objective, e.g. "
+                    f"sweep.objectives=[{self.config.monitor},parameters]"
+                )
+            return list(given)
+        full = {"min": "minimize", "max": "maximize"}
+        mode = {str(self.config.monitor): self.config.mode, "parameters": "min", "seconds": "min"}
+        return [full[monitor_mode(name, mode.get(name))] for name in names]
+
+    def _check_space(self) -> None:
+        """Compose and check a config for every choice and both ends of every range: no mistake waits for its trial."""
+        compose = self._composer()
+        first = dict(zip(self.space.distributions, self.space.first(), strict=True))
+        seen: set[str] = set()
+        for key, drawn in self.space.distributions.items():
+            for value in values_of(drawn):
+                words = [override(key, value) if other == key else word for other, word in first.items()]
+                if str(words) not in seen:
+                    seen.add(str(words))
+                    cfg = compose(words)
+                    check(cfg, [], "train")
+
+    def _same_sweep(self, shared: SharedStudy) -> None:
+        """A study goes on with what it was begun with; how many trials, and how they are drawn, may change.
+
+        Raises:
+            UserError: something else was changed; says what.
+        """
+        now = {
+            **{word.partition("=")[0]: word.partition("=")[2] for word in self.space.fixed},
+            **{key: f"search {drawn}" for key, drawn in self.space.distributions.items()},
+            "sweep.space": str(self.settings.space),
+            "sweep.objectives": str(self.objectives),
+            "sweep.directions": str(self.directions),
+            "sweep.seeds": str(self.settings.seeds),
+        }
+        with shared.lock():
+            before = shared.study.user_attrs.get(OF_A_SWEEP)
+            if before is None:
+                shared.study.set_user_attr(OF_A_SWEEP, now)
+                return
+        changed = [
+            f"{key}: {before.get(key, 'not given')} before, {now.get(key, 'not given')} now"
+            for key in dict.fromkeys([*before, *now])
+            if before.get(key) != now.get(key)
+        ]
+        if changed:
+            raise UserError(
+                f"the study {self.settings.study_name} in {self.folder} was begun with another sweep:\n  "
+                + "\n  ".join(changed)
+                + "\nTake the same command to go on with it, or begin another with sweep.study_name=<new name>"
+            )
+
+    def _orders(self, places: Places, local: bool) -> Orders:
+        began = time.time()
+        timeout = self.settings.timeout
+        stop = self.folder / WORKERS / f"stop-{uuid.uuid4().hex[:8]}"
+        stop.parent.mkdir(parents=True, exist_ok=True)
+        parent = (os.getpid(), started(os.getpid()) or "") if local else None
+        deadline = None if timeout is None else began + timeout
+        self.settings.storage = None
+        return Orders(
+            self.settings, self.space, self.directions, self.folder, stop, began, deadline, places.threads, parent
+        )
+
+    def _job(self, number: int, places: Places) -> list[str]:
+        """The overrides of a worker's job."""
+        words = [
+            override("hydra.sweep.dir", str(self.folder)),
+            f"hydra.sweep.subdir={WORKERS}/{number}",
+            "hydra.job.chdir=false",
+            *self.space.fixed,
+        ]
+        if places.gpus is not None:
+            words.append(override("+hydra.job.env_set.CUDA_VISIBLE_DEVICES", f"'{places.gpus[number]}'"))
+        return words
+
+    def _launcher(self, worker: Worker | None) -> Any:
+        return Plugins.instance().instantiate_launcher(
+            hydra_context=HydraContext(self.context.config_loader, _no_callbacks()),
+            task_function=worker,  # type: ignore[arg-type]
+            config=self.config,
+        )
+
+    def _is_over(self, shared: SharedStudy, orders: Orders, asked: dict[str, Any]) -> bool:
+        if asked["signal"] is not None or orders.stop.exists():
+            return True
+        if orders.deadline is not None and time.time() >= orders.deadline:
+            return True
+        limit = self.settings.max_failures
+        if limit is not None and len(failures(shared, orders.began)) >= limit:
+            return True
+        trials = shared.trials()
+        return len(trials) >= self.settings.n_trials and all(trial.state.is_finished() for trial in trials)
+
+    @contextmanager
+    def _stoppable(self, orders: Orders) -> Iterator[dict[str, Any]]:
+        """The first Ctrl-C or SIGTERM asks the workers to write their checkpoints and stop; the second ends at once."""
+        asked: dict[str, Any] = {"signal": None, "launcher": None, "error": None, "returned": None}
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if asked["signal"] is not None:
+                if hasattr(asked["launcher"], "stop"):
+                    asked["launcher"].stop(signal.SIGKILL)
+                raise KeyboardInterrupt
+            asked["signal"] = number
+            orders.stop.touch()
+            if hasattr(asked["launcher"], "stop"):
+                asked["launcher"].stop(signal.SIGTERM)
+            log.info("%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield asked
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _forget_storage(self, words: list[str]) -> None:
+        """What is composed, pickled, logged or written from here on knows nothing of a database's password."""
+        words[:] = [word for word in words if not word.lstrip("+").startswith("sweep.storage=")]
+        with read_write(self.config), open_dict(self.config), read_write(self.config.hydra):
+            self.config.sweep.storage = None
+            self.config.hydra.overrides.task = list(words)
+            self.config.hydra.job.override_dirname = ""
+
+
+def _settings(config: DictConfig) -> Settings:
+    try:
+        settings: Settings = instantiate(config.sweep, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise UserError(" ".join(str(cause).split())) from error
+    return settings
+
+
+def _no_callbacks() -> Any:
+    from hydra._internal.callbacks import Callbacks
+
+    return Callbacks()
+
+
+def _progress(shared: SharedStudy) -> tuple[int, int]:
+    """Grows when anything was done: trials finished, validations reported."""
+    trials = shared.trials()
+    return sum(trial.state.is_finished() for trial in trials), sum(len(trial.intermediate_values) for trial in trials)
+
+
+def _why(asked: dict[str, Any]) -> str:
+    for result in asked["returned"] or []:
+        if result.status.name == "FAILED":
+            return f"{type(result._return_value).__name__}: {result._return_value}"
+    return str(asked["error"] or "they returned at once")

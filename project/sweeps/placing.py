@@ -1,0 +1,66 @@
+"""Which cores and GPUs each worker of this machine gets."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+
+from project.errors import UserError
+from project.machine import usable_cores
+from project.sweeps.settings import Settings
+
+
+@dataclass(frozen=True)
+class Places:
+    """Of each worker the CPU threads, and of each its `CUDA_VISIBLE_DEVICES`; None: as they are."""
+
+    threads: int | None
+    gpus: list[str] | None
+
+    def said(self, workers: int) -> str:
+        """In a line, for the person who started the sweep."""
+        threads = "" if self.threads is None else f", {self.threads} of {usable_cores()} cores each"
+        gpus = "" if self.gpus is None else f", GPU {' '.join(self.gpus)}"
+        return f"{workers} worker{'s' if workers > 1 else ''}{threads}{gpus}"
+
+
+def share_out(settings: Settings, local: bool) -> Places:
+    """Divide this machine among its workers; on a cluster (not `local`) its scheduler does.
+
+    Raises:
+        UserError: more GPUs are asked for than there are.
+    """
+    threads = settings.threads_per_worker
+    if threads is None and local:
+        threads = max(1, usable_cores() // settings.workers)
+    if not local:
+        return Places(threads, None)
+    gpus = visible_gpus()
+    share = settings.gpus_per_worker
+    if share is None:
+        return Places(threads, [gpus[worker % len(gpus)] for worker in range(settings.workers)] if gpus else None)
+    whole = int(share) if share >= 1 else 1
+    needed = settings.workers * share
+    if needed > len(gpus) + 1e-9:
+        raise UserError(
+            f"sweep.workers={settings.workers} with sweep.gpus_per_worker={share} need {needed:g} GPUs; there are "
+            f"{len(gpus)}: take fewer workers, or a smaller share"
+        )
+    if share >= 1:
+        return Places(
+            threads, [",".join(gpus[worker * whole : (worker + 1) * whole]) for worker in range(settings.workers)]
+        )
+    on_one = int(1 / share + 1e-9)
+    return Places(threads, [gpus[worker // on_one] for worker in range(settings.workers)])
+
+
+def visible_gpus() -> list[str]:
+    """The CUDA devices that this process may use, by index or UUID, without starting CUDA."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() and name.strip() != "-1"]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(index) for index in range(len(lines))] if listed.returncode == 0 else []

@@ -1,0 +1,212 @@
+"""Where a study is kept: a journal file that survives `kill -9` and power cuts, or any database that Optuna takes."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+from project.errors import UserError
+
+JOURNAL = "study"
+_LOCKS = "project_sweep_locks"
+
+
+class KernelLock:
+    """An exclusive `flock`, which the kernel lets go of however its process ends: no stale lock stalls the others.
+
+    File systems without it (some network mounts) get Optuna's symbolic link, whose stale form is broken after seconds.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: int | None = None
+        self._link: JournalFileSymlinkLock | None = None
+
+    def acquire(self) -> bool:
+        if self._link is None:
+            self._file = os.open(self._path + ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                return True
+            except OSError as error:
+                os.close(self._file)
+                self._file = None
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+                self._link = JournalFileSymlinkLock(self._path + ".link", grace_period=5)
+        return self._link.acquire()
+
+    def release(self) -> None:
+        if self._link is not None:
+            self._link.release()
+        elif self._file is not None:
+            os.close(self._file)  # lets go of the lock
+            self._file = None
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal file, whose torn last line is mended before anything is written behind it.
+
+    A power cut or a full disk can leave half a line. Once something follows it the file could never be read again, so
+    every writer looks at the last byte first, under the lock.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._own_lock = KernelLock(path)
+        super().__init__(path, self._own_lock)  # type: ignore[arg-type]
+        with self._locked():
+            mend(Path(path))
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with self._locked():
+            mend(Path(self._file_path))
+            with Path(self._file_path).open("ab", buffering=0) as file:
+                begin = file.tell()
+                try:
+                    file.write(text)
+                    os.fdatasync(file.fileno()) if hasattr(os, "fdatasync") else os.fsync(file.fileno())
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        os.truncate(file.fileno(), begin)  # a full disk: all or nothing
+                    raise
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._own_lock.acquire()
+        try:
+            yield
+        finally:
+            self._own_lock.release()
+
+
+def mend(journal: Path) -> bool:
+    """Cut off a last line that has no end, or give it one if it is whole; whether anything was mended."""
+    with journal.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return False
+        file.seek(size - 1)
+        if file.read(1) == b"\n":
+            return False
+        begin = _last_line(file, size)
+        file.seek(begin)
+        try:
+            json.loads(file.read())
+            file.write(b"\n")
+        except ValueError:
+            file.truncate(begin)
+        file.flush()
+        os.fsync(file.fileno())
+        return True
+
+
+def _last_line(file: Any, size: int) -> int:
+    """Where the last line begins, read backwards in blocks."""
+    position = size
+    while position > 0:
+        step = min(position, 65536)
+        position -= step
+        file.seek(position)
+        newline: int = file.read(step).rfind(b"\n")
+        if newline >= 0:
+            return position + newline + 1
+    return 0
+
+
+def open_storage(url: str | None, folder: Path, heartbeat: float) -> BaseStorage:
+    """The storage of a study: the journal in the sweep's `folder`, or the database at `url`.
+
+    Args:
+        heartbeat: seconds between two signs of life of a worker; a database keeps them.
+
+    Raises:
+        UserError: the database cannot be reached, or its URL is not understood. No password is in the message.
+    """
+    if url is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(Journal(str(folder / JOURNAL)))
+    try:
+        arguments: dict[str, Any] = {"pool_pre_ping": True}
+        if url.startswith("sqlite"):
+            arguments["connect_args"] = {"timeout": 60}
+        seconds = max(1, round(heartbeat))
+        return RDBStorage(url, engine_kwargs=arguments, heartbeat_interval=seconds, grace_period=4 * seconds)
+    except ImportError as error:
+        raise UserError(
+            f"sweep.storage={masked(url)} needs a driver that is not installed: {scrubbed(str(error), url)}"
+        ) from None
+    except Exception as error:  # SQLAlchemy's errors and those of the drivers share no base
+        reason = " ".join(scrubbed(str(error), url).split())[:300]
+        raise UserError(f"cannot use sweep.storage={masked(url)}: {reason}") from None
+
+
+def study_lock(url: str | None, folder: Path, name: str) -> Callable[[], AbstractContextManager[Any]]:
+    """A lock over a study for all its workers, which no killed process keeps: `with lock(): ...`.
+
+    Files (journal, SQLite) are locked by the kernel, on the machine or the file server that holds them; of a database
+    server a row of a table of its own is.
+    """
+    if url is None or url.startswith("sqlite"):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / ".claims" if url is None else Path(_sqlite_file(url, folder) + f".{_plain(name)}.claims")
+        return lambda: FileLock(path)
+    return _RowLock(url, name)
+
+
+class _RowLock:
+    """A row that is locked in a transaction of its own; the server rolls back those of the dead."""
+
+    def __init__(self, url: str, name: str) -> None:
+        import sqlalchemy as sql
+
+        self.name = name
+        self.engine = sql.create_engine(url, pool_pre_ping=True, pool_size=1)
+        self.table = sql.Table(_LOCKS, sql.MetaData(), sql.Column("name", sql.String(255), primary_key=True))
+        with contextlib.suppress(sql.exc.SQLAlchemyError):  # another worker was faster
+            self.table.create(self.engine, checkfirst=True)
+        with contextlib.suppress(sql.exc.IntegrityError), self.engine.begin() as connection:
+            connection.execute(self.table.insert().values(name=name))
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        import sqlalchemy as sql
+
+        with self.engine.begin() as connection:
+            connection.execute(sql.select(self.table).where(self.table.c.name == self.name).with_for_update())
+            yield
+
+
+def masked(url: str) -> str:
+    """`url` with stars for its password."""
+    return re.sub(r"(://[^:/@\s]*):.*@", r"\1:***@", url)
+
+
+def scrubbed(text: str, url: str | None) -> str:
+    """`text` without the password of `url`, as it stands in it and as it reads decoded."""
+    from urllib.parse import unquote
+
+    found = re.search(r"://[^:/@\s]*:(.*)@", url or "")
+    if found and found[1]:
+        for secret in {found[1], unquote(found[1])}:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _sqlite_file(url: str, folder: Path) -> str:
+    path = url.partition("///")[2].partition("?")[0]
+    return str(Path(path).absolute()) if path else str(folder / "memory")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name)

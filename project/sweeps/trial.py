@@ -1,0 +1,214 @@
+"""One trial: from what the sampler draws to the value of a training."""
+
+import gc
+import json
+import math
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from hydra.core.utils import run_job
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+from optuna.pruners import WilcoxonPruner
+
+from project.callbacks.hparams import write_hparams
+from project.errors import UserError
+from project.runs.folder import CONFIG, METRICS
+from project.runs.resuming import resumed_config
+from project.sweeps.composing import Composer
+from project.sweeps.drawing import sampler_for
+from project.sweeps.functions import function
+from project.sweeps.outcome import Outcome, Pruned, Rejected
+from project.sweeps.shared_study import Claim, Lost, SharedStudy
+from project.sweeps.watching import Watching
+from project.sweeps.worker import Orders, Train
+
+PARAMETERS = "parameters.yaml"
+SEEDS = "seeds"
+
+
+class Unfit(Exception):
+    """The trial's parameters break a constraint; the text says which."""
+
+
+def run_trial(
+    train: Train, context: HydraContext, shared: SharedStudy, claim: Claim, compose: Composer, orders: Orders
+) -> Outcome:
+    """Draw the trial's parameters and train them, or go on where an earlier attempt was left.
+
+    Raises:
+        Stopped: the worker is to stop; the trial's checkpoint is written.
+        Lost: another worker has taken the trial.
+        Exception: whatever the training raised.
+    """
+    return _Trial(train, context, shared, claim, compose, orders).run()
+
+
+class _Trial:
+    def __init__(
+        self, train: Train, context: HydraContext, shared: SharedStudy, claim: Claim, compose: Composer, orders: Orders
+    ) -> None:
+        self.train, self.context, self.shared, self.claim, self.orders = train, context, shared, claim, orders
+        sampler = sampler_for(orders.settings.sampler, orders.settings.seed, claim.number)
+        if sampler is not None:
+            shared.study.sampler = sampler
+        self.trial = shared.trial(claim)
+        self.words = orders.space.suggest(self.trial)
+        if claim.attempt == 1:
+            shared.note(claim, overrides=self.words, threads=orders.threads)
+        self.cfg = compose(self.words)
+        self.folder = orders.folder / str(claim.number)
+        self.facts: dict[str, Any] = {
+            key: self.trial.user_attrs[key] for key in ("seconds", "validations") if key in self.trial.user_attrs
+        }
+        self.per_seed = orders.settings.seeds > 1 and isinstance(shared.study.pruner, WilcoxonPruner)
+
+    def run(self) -> Outcome:
+        outcome: Outcome
+        names = objectives(self.orders.settings, self.cfg)
+        try:
+            self._check_constraints()
+            trained = [self._train_seed(index, names) for index in range(self.orders.settings.seeds)]
+            values = [statistics.fmean(column) for column in zip(*trained, strict=True)]
+            outcome = Outcome(values, self.facts)
+            for name, value in zip(names, values, strict=True):
+                if not math.isfinite(value):
+                    raise UserError(f"{name} is {value}: there is no value to compare this trial by")
+        except Unfit as unfit:
+            outcome = Rejected(facts={"rejected": str(unfit)})
+        except optuna.TrialPruned:
+            outcome = Pruned(facts=self.facts)
+        finally:
+            self._write_parameters()
+            gc.collect()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+        if (self.folder / CONFIG).exists():
+            write_hparams(self.folder, self._parameters(), dict(zip(names, outcome.values, strict=False)))
+        return outcome
+
+    def _train_seed(self, index: int, names: list[str]) -> list[float]:
+        """The objectives' values of the training with the seed number `index`."""
+        folder = self.folder if index == 0 else self.folder / SEEDS / str(index)
+        watching = self._watching(index)
+        if not (folder / METRICS).exists():  # else it was trained by an attempt that ended before it could say so
+            cfg = self._config(index, folder)
+            _call(self.train, self.context, cfg, self.orders.folder, self.claim.number, watching)
+            self.facts["seconds"] = round(watching.trained(), 3)
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        facts = {"parameters": self.facts.get("parameters", self.trial.user_attrs.get("parameters")), **self.facts}
+        values = [_value(name, metrics, facts) for name in names]
+        if self.per_seed:
+            self.trial.report(values[0], index)
+            if index + 1 < self.orders.settings.seeds and self.trial.should_prune():
+                raise optuna.TrialPruned
+        return values
+
+    def _config(self, index: int, folder: Path) -> DictConfig:
+        """A new run's config, or that of the run that an earlier attempt left in `folder`."""
+        if (folder / CONFIG).exists():
+            cfg = resumed_config(str(folder), [], str(self.cfg.outputs))
+            with open_dict(cfg):
+                cfg.hydra = self.cfg.hydra
+            return cfg
+        cfg = self.cfg.copy()
+        shutil.rmtree(folder, ignore_errors=True)
+        cfg.folder = str(folder)
+        cfg.seed += index
+        if cfg.threads is None:
+            cfg.threads = self.orders.threads
+        self._write_parameters()
+        return cfg
+
+    def _watching(self, index: int) -> Watching:
+        shared, claim, limit = self.shared, self.claim, self.orders.settings.max_parameters
+        single = len(self.orders.directions) == 1 and not self.per_seed
+
+        def began(parameters: int, validations: int | None) -> None:
+            if limit is not None and parameters > limit:
+                raise Unfit(f"{parameters:,} trainable parameters, more than sweep.max_parameters={limit:,}")
+            new = {"parameters": parameters, "validations": validations}
+            self.facts |= new
+            if index == 0 and "parameters" not in self.trial.user_attrs:
+                shared.note(claim, **new)
+
+        def report(number: int, value: float) -> bool:
+            if not shared.owns(claim):
+                raise Lost
+            before = self.facts.get("validations")
+            if not single or (index > 0 and before is None):
+                return False
+            step = number if index == 0 else index * int(before) + number  # type: ignore[arg-type]
+            self.trial.report(value, step)
+            return self.trial.should_prune()
+
+        def every(seconds: float) -> None:
+            if self.orders.settings.objectives and "seconds" in self.orders.settings.objectives:
+                shared.note(claim, seconds=round(seconds, 3))  # what an attempt that is killed had used
+
+        return Watching(str(self.cfg.monitor), report, began, every, float(self.facts.get("seconds", 0.0)))
+
+    def _check_constraints(self) -> None:
+        for name in self.orders.settings.constraints:
+            verdict = function(name, "sweep.constraints")(self.cfg)
+            if verdict is not True and verdict is not None:
+                raise Unfit(str(verdict) if isinstance(verdict, str) else f"{name} says no")
+
+    def _parameters(self) -> dict[str, Any]:
+        return dict(self.trial.params)
+
+    def _write_parameters(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(OmegaConf.create(self._parameters()), self.folder / PARAMETERS)
+
+
+def objectives(settings: Any, cfg: DictConfig) -> list[str]:
+    """The names of what is optimised: `sweep.objectives`, or the config's monitor."""
+    return list(settings.objectives or [str(cfg.monitor)])
+
+
+def _value(name: str, metrics: dict[str, Any], facts: dict[str, Any]) -> float:
+    if name == metrics["monitor"]:
+        value = metrics["best"]["value"]
+    elif name in ("parameters", "seconds"):
+        value = facts.get(name)
+    elif name in metrics:
+        value = metrics[name]
+    else:
+        known = ", ".join(sorted(key for key in metrics if "/" in key))
+        raise UserError(f"sweep.objectives: {name} was never measured; there are parameters, seconds, {known}")
+    return math.nan if value is None else float(value)
+
+
+def _call(
+    train: Train, context: HydraContext, cfg: DictConfig, folder: Path, number: int, watching: Watching
+) -> None:
+    """Train as a job of Hydra's, so that its settings (environment, callbacks, `${hydra:...}`) hold."""
+    raised: list[BaseException] = []
+
+    def task(job: DictConfig) -> float:
+        try:
+            return train(job, [watching])
+        except BaseException as error:  # Hydra would keep it, and print of it
+            raised.append(error)
+            raise
+
+    with open_dict(cfg.hydra):
+        cfg.hydra.sweep.dir = str(folder)
+        cfg.hydra.job.num = number
+        cfg.hydra.job.id = str(number)
+        cfg.hydra.sweep.subdir = str(number)
+    run_job(
+        task_function=task,
+        config=cfg,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        hydra_context=context,
+        configure_logging=False,
+    )
+    if raised:
+        raise raised[0]

@@ -1,0 +1,230 @@
+"""A worker: takes a trial, trains it, takes the next, and waits for nobody."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from project.errors import Stopped, UserError
+from project.sweeps.composing import Composer
+from project.sweeps.drawing import grid_points, make_pruner, sampler_for
+from project.sweeps.outcome import Failed, Outcome
+from project.sweeps.owners import WORKERS, Owner, living, started
+from project.sweeps.settings import Settings
+from project.sweeps.shared_study import Claim, Lost, SharedStudy
+from project.sweeps.space import Space
+
+STORAGE = "PROJECT_SWEEP_STORAGE"  # in the environment: a database's URL may hold a password
+POLL = 0.5  # seconds
+
+Train = Callable[..., float]
+
+
+@dataclass
+class Orders:
+    """What the head of a sweep tells its workers.
+
+    Attributes:
+        settings: the sweep's, without its storage, which the environment holds.
+        space: what is searched.
+        directions: `maximize` or `minimize`, for each of `settings.objectives`.
+        folder: the sweep's.
+        stop: a file; once it is there, workers write their checkpoints and stop.
+        began: when this command began, in seconds since 1970; failures before it don't count.
+        deadline: when workers stop, in seconds since 1970; None: never.
+        threads: CPU threads of each worker; None: torch's choice.
+        parent: the process without which its workers stop, and when it began; None: they go on without it (a
+            cluster's).
+    """
+
+    settings: Settings
+    space: Space
+    directions: list[str]
+    folder: Path
+    stop: Path
+    began: float
+    deadline: float | None
+    threads: int | None
+    parent: tuple[int, str] | None
+
+
+class Worker:
+    """The task that a Hydra launcher runs, once per worker.
+
+    Args:
+        train: trains a config; `train(cfg, callbacks)` is its value.
+        context: Hydra's, without callbacks of the head.
+        master: the config of the sweep's command.
+        orders: the head's.
+    """
+
+    def __init__(self, train: Train, context: HydraContext, master: DictConfig, orders: Orders) -> None:
+        self.train, self.context, self.master, self.orders = train, context, master, orders
+        self.claim: Claim | None = None
+
+    def __call__(self, cfg: DictConfig) -> int:
+        """Train trials until none is left; their number."""
+        orders, settings = self.orders, self.orders.settings
+        number = HydraConfig.get().job.num
+        log = orders.folder / WORKERS / f"{number}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        done = 0
+        with log.open("a", buffering=1, encoding="utf-8") as file, _said_to(file), living(orders.folder) as owner:
+            url = os.environ.get(STORAGE) or None
+            shared = SharedStudy(settings.study_name, url, orders.folder, orders.directions, settings.heartbeat)
+            shared.study.pruner = make_pruner(settings.pruner)
+            points = grid_points(settings.sampler, orders.space)
+            compose = Composer(self.context.config_loader, self.master, orders.space.fixed)
+            _use_threads(orders.threads)
+            with self._watched(shared, owner), _stoppable():
+                try:
+                    while not self._is_over(shared):
+                        claim = shared.claim(owner, settings.n_trials, settings.max_retries, points)
+                        if claim is None:
+                            if not shared.unfinished():
+                                break
+                            time.sleep(POLL)  # another's trial may be left by its worker
+                            continue
+                        self.claim = claim
+                        done += self._run(shared, claim, compose)
+                        self.claim = None
+                except Stopped as stopped:
+                    print(stopped)
+        return done
+
+    def _run(self, shared: SharedStudy, claim: Claim, compose: Composer) -> int:
+        """Train one trial and tell what it came to; 1 if it is finished."""
+        from project.sweeps.trial import run_trial  # torch and lightning
+
+        outcome: Outcome
+        folder = self.orders.folder / str(claim.number)
+        try:
+            outcome = run_trial(self.train, self.context, shared, claim, compose, self.orders)
+        except (Stopped, KeyboardInterrupt) as stopped:
+            shared.give_back(claim)
+            raise stopped if isinstance(stopped, Stopped) else Stopped("stopped", signal.SIGINT) from stopped
+        except Lost:
+            print(f"trial {claim.number} was taken over by another worker: left to it")
+            return 0
+        except Exception as error:
+            outcome = _failure(error, folder)
+        with _undisturbed():
+            try:
+                outcome.tell(shared, claim, folder)
+            except Lost:
+                return 0
+        return 1
+
+    def _is_over(self, shared: SharedStudy) -> bool:
+        orders, limit = self.orders, self.orders.settings.max_failures
+        if orders.stop.exists() or (orders.deadline is not None and time.time() >= orders.deadline):
+            return True
+        return limit is not None and len(failures(shared, orders.began)) >= limit
+
+    @contextmanager
+    def _watched(self, shared: SharedStudy, owner: Owner) -> Iterator[None]:
+        """Signs of life, and a signal to this process when it is to stop."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            beaten, asked = 0.0, False
+            while not ended.wait(POLL):
+                now = time.time()
+                if now - beaten >= self.orders.settings.heartbeat:
+                    beaten = now
+                    with contextlib.suppress(Exception):  # a database may be away for a while
+                        owner.beat()
+                        shared.beat(self.claim)
+                if not asked and self._must_stop(now):
+                    asked = True
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _must_stop(self, now: float) -> bool:
+        orders = self.orders
+        orphaned = orders.parent is not None and started(orders.parent[0]) != orders.parent[1]
+        return orphaned or orders.stop.exists() or (orders.deadline is not None and now >= orders.deadline)
+
+
+def failures(shared: SharedStudy, since: float) -> list[Any]:
+    """The trials that failed since then, the first one first."""
+    failed = [trial for trial in shared.trials() if trial.state.name == "FAIL" and trial.datetime_complete is not None]
+    recent = [trial for trial in failed if trial.datetime_complete.timestamp() >= since]  # type: ignore[union-attr]
+    return sorted(recent, key=lambda trial: trial.datetime_complete)  # type: ignore[arg-type,return-value]
+
+
+def _failure(error: Exception, folder: Path) -> Outcome:
+    """What is recorded of an exception; its traceback goes into the trial's folder."""
+    trace = traceback.format_exc()
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    traceback.clear_frames(error.__traceback__)  # what is in them may hold most of the memory
+    return Failed(" ".join(text.split())[:1000], None if isinstance(error, UserError) else trace)
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _said_to(file: Any) -> Iterator[None]:
+    """What is printed goes to the worker's log: the terminal shows the sweep."""
+    with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        yield
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and Ctrl-C raise `Stopped`, between trials too; a training has handlers of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(f"stopped by {signal.Signals(number).name}", number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A stop that arrives here is heeded afterwards: what a trial came to is told whole."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda number, frame: asked.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        os.kill(os.getpid(), asked[0])
