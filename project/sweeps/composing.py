@@ -41,7 +41,7 @@ class Composer:
         ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
         OmegaConf.copy_cache(from_config=self.master, to_config=cfg)
         with open_dict(cfg):
-            cfg.sweep = None  # a trial is a run like any other
+            cfg.pop("sweep", None)  # a trial is a run like any other
             cfg.hydra.mode = RunMode.MULTIRUN
             cfg.hydra.overrides.task = [word for word in [*self.fixed, *words] if not word.startswith("sweep=")]
         return cfg

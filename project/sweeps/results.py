@@ -16,7 +16,7 @@ from project.sweeps.space import Space
 
 TRIALS, BEST = "trials.csv", "best.yaml"
 WORDS = "overrides"  # user attribute of a trial: what it was composed with, beside what all have
-NOT_OF_A_RUN = ("hydra", "sweep", "folder", "resume", "outputs", "sizes")
+NOT_OF_A_RUN = ("hydra", "sweep", "folder", "resume", "outputs", "sizes", "test")
 
 
 def write_results(
