@@ -114,6 +114,8 @@ def explain(error: BaseException, words: list[str], name: str) -> str:
         key = str(match["key"])
         base = _compose_without_values(name, words)
         return unknown(key, base)
+    if match := re.search(r"Sweep parameters '(?P<word>[^']+)' requires --multirun", text):
+        return f"{match['word']} is a search space: add sweep=default, or the sweep of your model; --cfg shows one run"
     if match := re.search(r"Missing mandatory value: (?P<key>[\w.]+)", text):
         return f"{match['key']} must be given: {match['key']}=<value>"
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__

@@ -80,9 +80,9 @@ def command(
         if not wants_trace:
             os.environ[_ANSWERS] = "1"
         try:
+            if trial is not None and _in_order(whole) != whole:
+                words = _in_order(words)
             sys.argv[1:] = [_experiment(word) for word in words]
-            if trial is not None:
-                sys.argv[1:1] = _multirun(words)
             hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(entry)()
         except told as error:
             _report(error, name)
@@ -90,10 +90,20 @@ def command(
     return main
 
 
-def _multirun(words: list[str]) -> list[str]:
-    """`sweep=NAME` is reason enough for Hydra's multirun mode."""
+def _in_order(words: list[str]) -> list[str]:
+    """The words with multirun mode in front: argparse wants it there, and `sweep=NAME` is reason enough for it.
+
+    Raises:
+        UserError: a sweep is to resume a single run.
+    """
     sweeps = any(word.startswith("sweep=") and word != "sweep=null" for word in words)
-    return ["--multirun"] if sweeps and not any(word.startswith("-") for word in words) else []
+    resumes = [word for word in words if word.startswith("resume=") and word != "resume=null"]
+    if sweeps and resumes:
+        raise UserError(f"{resumes[0]} is for a single run; a sweep goes on when its command is given once more")
+    flags = ("-m", "--multirun")
+    others = [word for word in words if word not in flags]
+    wanted = len(others) < len(words) or (sweeps and not any(word.startswith("-") for word in words))
+    return ["--multirun", *others] if wanted else words
 
 
 def _experiment(word: str) -> str:

@@ -29,8 +29,9 @@ def conclude(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningMod
     state = last["callbacks"]["Checkpoints"]  # of the whole run, also where this process had nothing left to train
     value = math.nan if state["best"] is None else float(state["best"])
     metrics: dict[str, Any] = {
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
+        # ranks that were forked have trained elsewhere, and left their counters in the checkpoint
+        "epochs": max(trainer.current_epoch, last["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]),
+        "steps": max(trainer.global_step, last["global_step"]),
         "samples": last.get("samples_seen"),
         "monitor": cfg.monitor,
         "best": {"value": value, "step": state["best_step"]},

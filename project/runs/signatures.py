@@ -47,6 +47,9 @@ def _of_class(node: ast.ClassDef, tree: ast.Module) -> Signature:
     own = next((part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"), None)
     if own is not None and own.args.kwarg is None:
         return _of_function(own)
+    if own is None and any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
+        return Signature({part.target.id: part.annotation for part in fields}, open=False)  # type: ignore[union-attr]
     inherited = [base for name in node.bases if (base := _base(name, tree)) is not None]
     parameters = {key: value for base in inherited for key, value in base.parameters.items()}
     if own is not None:

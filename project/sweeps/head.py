@@ -39,7 +39,7 @@ from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
 
 log = logging.getLogger(__name__)
 
-HERE = ("Basic", "Local", "Joblib")  # launchers whose workers run on this machine, by their class
+HERE = ("BasicLauncher", "LocalLauncher", "JoblibLauncher")  # their workers run on this machine
 IDLE_LAUNCHES = 3
 OF_A_SWEEP = "sweep"  # the study's user attribute that tells what is searched
 
@@ -58,7 +58,6 @@ class Head:
         HydraConfig.instance().set_config(config)
         self.context, self.config, self.train = context, config, train
         self.url = None if config.sweep.get("storage") is None else str(config.sweep.storage)
-        self.name = str(HydraConfig.get().runtime.choices.get("sweep"))
         check(config, [], "train")
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
         self.settings = _settings(config)
@@ -77,6 +76,12 @@ class Head:
         make_pruner(self.settings.pruner)
         sampler_for(self.settings.sampler, 0, 0)
         self._check_space()
+        launcher = str(self.config.hydra.launcher._target_).rpartition(".")[2]
+        self.local = launcher in HERE
+        if launcher == "BasicLauncher" and self.settings.workers > 1:
+            log.info("hydra/launcher=basic runs one worker after another: sweep.workers=1")
+            self.settings.workers = 1
+        self.places = share_out(self.settings, self.local)
 
     def run(self) -> float | None:
         """Go on with the study until it has `n_trials` finished trials; the best value, of one objective.
@@ -94,14 +99,11 @@ class Head:
         settings = self.settings
         shared = SharedStudy(settings.study_name, self.url, self.folder, self.directions, settings.heartbeat)
         self._same_sweep(shared)
-        launcher_name = type(self._launcher(None)).__name__
-        local = launcher_name.startswith(HERE) or "submitit_local" in str(self.config.hydra.launcher._target_).lower()
-        local = local or "LocalLauncher" in launcher_name
-        places = share_out(settings, local)
-        orders = self._orders(places, local)
+        places = self.places
+        orders = self._orders(places, self.local)
         worker = Worker(self.train, HydraContext(self.context.config_loader, _no_callbacks()), self.config, orders)
         shown = Shown(shared, orders, self.objectives, lambda: self._write(shared))
-        log.info("sweep %s: %s -> %s", self.name, places.said(settings.workers), self.folder)
+        log.info("study %s: %s -> %s", settings.study_name, places.said(settings.workers), self.folder)
         try:
             with shown, self._stoppable(orders) as asked:
                 self._work(shared, worker, orders, places, asked)

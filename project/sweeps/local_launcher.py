@@ -1,5 +1,6 @@
 """A Hydra launcher for this machine: every job in a process of its own, started again when it is killed."""
 
+import contextlib
 import logging
 import multiprocessing as mp
 import multiprocessing.connection
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -47,6 +47,8 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; of one that died for good the status is FAILED."""
+        import cloudpickle
+
         setup_globals()
         assert self.config is not None
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -102,6 +104,8 @@ class LocalLauncher(Launcher):
 
 def _work(payload: bytes, words: list[str], number: int, sender: Any) -> None:
     """One job, in a process of its own."""
+    import cloudpickle
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the head passes it on, once
     context, config, task, state = cloudpickle.loads(payload)
     setup_globals()
@@ -119,13 +123,16 @@ def _work(payload: bytes, words: list[str], number: int, sender: Any) -> None:
         job_subdir_key="hydra.sweep.subdir",
         configure_logging=False,
     )
-    sender.send_bytes(cloudpickle.dumps(result))
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        sender.send_bytes(cloudpickle.dumps(result))
     sender.close()
     sys.stdout.flush()
     sys.stderr.flush()
 
 
 def _received(pipe: Any) -> JobReturn | None:
+    import cloudpickle
+
     try:
         result: JobReturn = cloudpickle.loads(pipe.recv_bytes())
         return result

@@ -50,9 +50,10 @@ class SharedStudy:
 
     def __init__(self, name: str, url: str | None, folder: Path, directions: Sequence[str], heartbeat: float) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._arguments = (name, url, folder, directions, heartbeat)
         self.heartbeat = heartbeat
-        self.lock = study_lock(url, folder, name)
         storage = open_storage(url, folder, heartbeat)
+        self.lock = study_lock(url, folder, name)
         with self.lock():
             self.study = optuna.create_study(
                 study_name=name, storage=storage, directions=list(directions), load_if_exists=True
@@ -60,6 +61,10 @@ class SharedStudy:
         self.storage: BaseStorage = self.study._storage
         self.study_id = self.study._study_id
         self.beats_in_storage = isinstance(storage, RDBStorage)
+
+    def opened_again(self) -> "SharedStudy":
+        """The same study over a connection of its own: for a process that was forked from this one."""
+        return SharedStudy(*self._arguments)
 
     def trials(self) -> list[FrozenTrial]:
         """All trials as they are now, not to be changed."""
@@ -116,6 +121,17 @@ class SharedStudy:
         """User attributes of the trial."""
         for name, value in facts.items():
             self.storage.set_trial_user_attr(claim.trial_id, name, value)
+
+    def seconds_of_the_dead(self, claim: Claim, last_state: float | None) -> float:
+        """What the attempt before this one trained that is not lost: from its beginning to its last checkpoint.
+
+        Args:
+            last_state: when that was written, in seconds since 1970; None: there is none.
+        """
+        attempts = attempts_of(self.storage.get_trial(claim.trial_id))
+        if last_state is None or len(attempts) < 2 or attempts[-2]["ended"] != DIED:
+            return 0.0
+        return max(0.0, last_state - datetime.fromisoformat(attempts[-2]["began"]).timestamp())
 
     def finish(self, claim: Claim, state: TrialState, values: Sequence[float] | None, **facts: Any) -> None:
         """Tell what the trial came to.

@@ -6,12 +6,14 @@ import fcntl
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
@@ -141,6 +143,7 @@ def open_storage(url: str | None, folder: Path, heartbeat: float) -> BaseStorage
         if url.startswith("sqlite"):
             arguments["connect_args"] = {"timeout": 60}
         seconds = max(1, round(heartbeat))
+        warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats
         return RDBStorage(url, engine_kwargs=arguments, heartbeat_interval=seconds, grace_period=4 * seconds)
     except ImportError as error:
         raise UserError(

@@ -1,6 +1,7 @@
 """What a sweep came to, in a screen of text."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import optuna
 from omegaconf import DictConfig
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from project.sweeps.results import BEST, best_trial, state_of
@@ -45,10 +47,13 @@ def summary(
 
 
 def importances(study: optuna.Study, objectives: int) -> dict[str, float]:
-    """How much of the first objective's spread each parameter explains; {} where that cannot be told yet."""
+    """How much each parameter decides whether the first objective is good; {} where that cannot be told yet."""
+    sign = 1.0 if study.directions[0] is StudyDirection.MINIMIZE else -1.0
+    target = None if objectives == 1 else (lambda trial: sign * float(trial.values[0]))
     try:
-        target = None if objectives == 1 else (lambda trial: float(trial.values[0]))
-        return dict(optuna.importance.get_param_importances(study, target=target))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of few trials, which the number of them tells
+            return dict(optuna.importance.get_param_importances(study, target=target))
     except (ValueError, RuntimeError, ImportError, ZeroDivisionError):
         return {}
 

@@ -1,38 +1,40 @@
 """One trial: from what the sampler draws to the value of a training."""
 
+import contextlib
 import gc
 import json
 import math
 import shutil
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
+from filelock import FileLock, Timeout
 from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.pruners import WilcoxonPruner
 
 from project.callbacks.hparams import write_hparams
-from project.errors import UserError
+from project.errors import Stopped, UserError
 from project.runs.folder import CONFIG, METRICS
 from project.runs.resuming import resumed_config
+from project.sweeps.apart import apart, forking, needs_several_processes
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import sampler_for
 from project.sweeps.functions import function
 from project.sweeps.outcome import Outcome, Pruned, Rejected
-from project.sweeps.shared_study import Claim, Lost, SharedStudy
+from project.sweeps.reporting import Reporter, Unfit
+from project.sweeps.shared_study import Claim, SharedStudy
 from project.sweeps.watching import Watching
 from project.sweeps.worker import Orders, Train
 
 PARAMETERS = "parameters.yaml"
 SEEDS = "seeds"
-
-
-class Unfit(Exception):
-    """The trial's parameters break a constraint; the text says which."""
+SECONDS_FOR_THE_DEAD = 60.0
 
 
 def run_trial(
@@ -65,6 +67,7 @@ class _Trial:
         self.facts: dict[str, Any] = {
             key: self.trial.user_attrs[key] for key in ("seconds", "validations") if key in self.trial.user_attrs
         }
+        self.facts["seconds"] = self.facts.get("seconds", 0.0) + shared.seconds_of_the_dead(claim, self._last_state())
         self.per_seed = orders.settings.seeds > 1 and isinstance(shared.study.pruner, WilcoxonPruner)
 
     def run(self) -> Outcome:
@@ -82,6 +85,9 @@ class _Trial:
             outcome = Rejected(facts={"rejected": str(unfit)})
         except optuna.TrialPruned:
             outcome = Pruned(facts=self.facts)
+        except Stopped:
+            self.shared.note(self.claim, seconds=self.facts["seconds"])
+            raise
         finally:
             self._write_parameters()
             gc.collect()
@@ -97,8 +103,11 @@ class _Trial:
         watching = self._watching(index)
         if not (folder / METRICS).exists():  # else it was trained by an attempt that ended before it could say so
             cfg = self._config(index, folder)
-            _call(self.train, self.context, cfg, self.orders.folder, self.claim.number, watching)
-            self.facts["seconds"] = round(watching.trained(), 3)
+            began = time.monotonic()
+            try:
+                self._train(cfg, watching)
+            finally:
+                self.facts["seconds"] = round(watching.seconds + time.monotonic() - began, 3)
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         facts = {"parameters": self.facts.get("parameters", self.trial.user_attrs.get("parameters")), **self.facts}
         values = [_value(name, metrics, facts) for name in names]
@@ -108,9 +117,36 @@ class _Trial:
                 raise optuna.TrialPruned
         return values
 
+    def _train(self, cfg: DictConfig, watching: Watching) -> None:
+        """Train here, or, on several devices, in a process below this one; what that found out is in the study."""
+
+        def training() -> None:
+            _call(self.train, self.context, cfg, self.orders.folder, self.claim.number, watching)
+
+        if not needs_several_processes(cfg):
+            training()
+            return
+        forking(cfg)
+        error: Exception | None = None
+        try:
+            apart(training)
+        except Stopped:
+            raise
+        except Exception as raised:
+            error = raised
+        noted = self.shared.storage.get_trial(self.claim.trial_id).user_attrs
+        self.facts |= {key: noted[key] for key in ("parameters", "validations") if key in noted}
+        if "rejected" in noted:
+            raise Unfit(noted["rejected"])
+        if noted.get("stopped_early"):
+            raise optuna.TrialPruned
+        if error is not None:
+            raise error
+
     def _config(self, index: int, folder: Path) -> DictConfig:
         """A new run's config, or that of the run that an earlier attempt left in `folder`."""
         if (folder / CONFIG).exists():
+            _wait_for(folder)
             cfg = resumed_config(str(folder), [], str(self.cfg.outputs))
             with open_dict(cfg):
                 cfg.hydra = self.cfg.hydra
@@ -125,32 +161,19 @@ class _Trial:
         return cfg
 
     def _watching(self, index: int) -> Watching:
-        shared, claim, limit = self.shared, self.claim, self.orders.settings.max_parameters
-        single = len(self.orders.directions) == 1 and not self.per_seed
+        prunes = len(self.orders.directions) == 1 and not self.per_seed
+        reporter = Reporter(self.shared, self.claim, self.orders.settings, index, prunes)
 
         def began(parameters: int, validations: int | None) -> None:
-            if limit is not None and parameters > limit:
-                raise Unfit(f"{parameters:,} trainable parameters, more than sweep.max_parameters={limit:,}")
-            new = {"parameters": parameters, "validations": validations}
-            self.facts |= new
-            if index == 0 and "parameters" not in self.trial.user_attrs:
-                shared.note(claim, **new)
+            reporter.began(parameters, validations)
+            self.facts |= reporter.facts
 
-        def report(number: int, value: float) -> bool:
-            if not shared.owns(claim):
-                raise Lost
-            before = self.facts.get("validations")
-            if not single or (index > 0 and before is None):
-                return False
-            step = number if index == 0 else index * int(before) + number  # type: ignore[arg-type]
-            self.trial.report(value, step)
-            return self.trial.should_prune()
+        return Watching(str(self.cfg.monitor), reporter.report, began, self.facts["seconds"])
 
-        def every(seconds: float) -> None:
-            if self.orders.settings.objectives and "seconds" in self.orders.settings.objectives:
-                shared.note(claim, seconds=round(seconds, 3))  # what an attempt that is killed had used
-
-        return Watching(str(self.cfg.monitor), report, began, every, float(self.facts.get("seconds", 0.0)))
+    def _last_state(self) -> float | None:
+        """When the newest checkpoint of an earlier attempt was written, in seconds since 1970."""
+        written = [path.stat().st_mtime for path in self.folder.rglob("last.ckpt")]
+        return max(written, default=None)
 
     def _check_constraints(self) -> None:
         for name in self.orders.settings.constraints:
@@ -169,6 +192,12 @@ class _Trial:
 def objectives(settings: Any, cfg: DictConfig) -> list[str]:
     """The names of what is optimised: `sweep.objectives`, or the config's monitor."""
     return list(settings.objectives or [str(cfg.monitor)])
+
+
+def _wait_for(folder: Path) -> None:
+    """Until the processes that a dead worker had forked have let go of its run."""
+    with contextlib.suppress(Timeout), FileLock(folder / ".lock", timeout=SECONDS_FOR_THE_DEAD):
+        pass
 
 
 def _value(name: str, metrics: dict[str, Any], facts: dict[str, Any]) -> float:

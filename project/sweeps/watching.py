@@ -23,7 +23,6 @@ class Watching(Callback):
         monitor: the logged value that is reported.
         report: takes the validation's number and the value; True: stop.
         began: called once before training with the number of trainable parameters and of validations to expect.
-        every: called after every validation with the seconds trained so far.
         seconds: trained in earlier attempts.
     """
 
@@ -32,13 +31,12 @@ class Watching(Callback):
         monitor: str,
         report: Report,
         began: Callable[[int, int | None], None],
-        every: Callable[[float], None],
         seconds: float = 0.0,
     ) -> None:
-        self.monitor, self.report, self.began, self.every = monitor, report, began, every
+        self.monitor, self.report, self.began = monitor, report, began
         self.seconds = seconds
         self.pruned = False
-        self._since = time.monotonic()
+        self._since: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.monotonic()
@@ -50,10 +48,8 @@ class Watching(Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         stop = False
-        if trainer.is_global_zero:
-            self.every(self.trained())
-            if self.monitor in trainer.callback_metrics:
-                stop = self.report(validations_done(trainer), float(trainer.callback_metrics[self.monitor]))
+        if trainer.is_global_zero and self.monitor in trainer.callback_metrics:
+            stop = self.report(validations_done(trainer), float(trainer.callback_metrics[self.monitor]))
         if trainer.world_size > 1:
             stop = bool(trainer.strategy.broadcast(stop, src=0))
         if stop:
@@ -70,4 +66,4 @@ class Watching(Callback):
 
     def trained(self) -> float:
         """Seconds of training so far, in all attempts."""
-        return self.seconds + time.monotonic() - self._since
+        return self.seconds + (0.0 if self._since is None else time.monotonic() - self._since)

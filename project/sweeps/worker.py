@@ -1,6 +1,7 @@
 """A worker: takes a trial, trains it, takes the next, and waits for nobody."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -102,6 +103,8 @@ class Worker:
                         self.claim = None
                 except Stopped as stopped:
                     print(stopped)
+                    if orders.parent is not None and os.getpid() == orders.parent[0]:
+                        orders.stop.touch()  # the head's own process was asked
         return done
 
     def _run(self, shared: SharedStudy, claim: Claim, compose: Composer) -> int:
@@ -189,9 +192,14 @@ def _use_threads(threads: int | None) -> None:
 
 @contextmanager
 def _said_to(file: Any) -> Iterator[None]:
-    """What is printed goes to the worker's log: the terminal shows the sweep."""
-    with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        yield
+    """What is printed goes to the worker's log: the terminal shows the sweep, also where both are one process."""
+    logger = logging.getLogger("project")
+    handlers, logger.handlers = logger.handlers, []
+    try:
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
+    finally:
+        logger.handlers = handlers
 
 
 @contextmanager

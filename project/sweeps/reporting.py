@@ -1,0 +1,73 @@
+"""What a training tells the study, from the process that trains."""
+
+import os
+
+from project.sweeps.drawing import make_pruner
+from project.sweeps.settings import Settings
+from project.sweeps.shared_study import Claim, Lost, SharedStudy
+
+
+class Unfit(Exception):
+    """The trial's parameters break a constraint; the text says which."""
+
+
+class Reporter:
+    """Takes a training's reports to the study.
+
+    Ranks of a training on several devices are forked processes: each opens the study anew, since connections and locks
+    are not for two, and leaves in it what the worker must know.
+
+    Args:
+        shared: the study, as the worker has it.
+        claim: the trial.
+        settings: the sweep's.
+        index: of the seed that is trained.
+        prunes: whether a training may be stopped early.
+    """
+
+    def __init__(self, shared: SharedStudy, claim: Claim, settings: Settings, index: int, prunes: bool) -> None:
+        self.shared, self.claim, self.settings, self.index, self.prunes = shared, claim, settings, index, prunes
+        self.worker = self.here = os.getpid()
+        self.facts: dict[str, int | None] = {}
+
+    def began(self, parameters: int, validations: int | None) -> None:
+        """Note how large the network is, and how many validations to expect.
+
+        Raises:
+            Unfit: it is larger than `sweep.max_parameters`.
+        """
+        self.facts = {"parameters": parameters, "validations": validations}
+        limit = self.settings.max_parameters
+        if limit is not None and parameters > limit:
+            reason = f"{parameters:,} trainable parameters, more than sweep.max_parameters={limit:,}"
+            if os.getpid() != self.worker:
+                self._study().note(self.claim, rejected=reason)
+            raise Unfit(reason)
+        if self.index == 0 and self.claim.attempt == 1:
+            self._study().note(self.claim, **self.facts)
+
+    def report(self, number: int, value: float) -> bool:
+        """Report the value of a validation; whether to stop.
+
+        Raises:
+            Lost: another worker has taken the trial.
+        """
+        shared = self._study()
+        if not shared.owns(self.claim):
+            raise Lost
+        expected = self.facts.get("validations")
+        if not self.prunes or (self.index > 0 and expected is None):
+            return False
+        trial = shared.trial(self.claim)
+        trial.report(value, number if self.index == 0 else self.index * int(expected or 0) + number)
+        stop = trial.should_prune()
+        if stop and os.getpid() != self.worker:
+            shared.note(self.claim, stopped_early=True)
+        return stop
+
+    def _study(self) -> SharedStudy:
+        if os.getpid() != self.here:
+            self.here = os.getpid()
+            self.shared = self.shared.opened_again()
+            self.shared.study.pruner = make_pruner(self.settings.pruner)
+        return self.shared
