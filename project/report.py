@@ -16,7 +16,7 @@ def report(cfg: DictConfig, words: list[str]) -> Path:
 
 def _storage(words: list[str]) -> list[str]:
     """The database's URL, which may hold a password: no config and no message of Hydra's is to show it."""
-    return [word for word in words if word.startswith("sweep.storage=")]
+    return [word for word in words if word.lstrip("+").startswith("sweep.storage=")]
 
 
 main = command("report", report, kept_apart=_storage, texts=("sweep", "study", "output"))

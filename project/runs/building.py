@@ -4,12 +4,12 @@ import re
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from project.data.module import DataModule
 from project.errors import Stopped, UserError
+from project.runs.hydra_versions import instantiate
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:

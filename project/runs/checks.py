@@ -178,6 +178,7 @@ def _compose_without_values(name: str, words: list[str]) -> DictConfig:
     from hydra import compose, initialize_config_dir
 
     from project.runs.command import CONF
+    from project.runs.hydra_versions import DEFAULTS
 
     choices = {group: _options(group) for group in groups()}
     chosen = []
@@ -186,7 +187,7 @@ def _compose_without_values(name: str, words: list[str]) -> DictConfig:
         if group in choices and str(word.value()) in choices[group]:
             chosen.append(f"{group}={word.value()}")
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **DEFAULTS):
         return compose(name, overrides=chosen)
 
 

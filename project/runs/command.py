@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from project.errors import Stopped, UserError
+from project.runs.hydra_versions import DEFAULTS
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _TOLD = (UserError, Stopped, KeyboardInterrupt, HydraException, OmegaConfBaseException, OSError)
@@ -83,7 +84,7 @@ def command(
             if trial is not None and _in_order(whole) != whole:
                 words = _in_order(words)
             sys.argv[1:] = [_experiment(word) for word in words]
-            hydra.main(config_path=str(CONF), config_name=name, version_base="1.3")(entry)()
+            hydra.main(config_path=str(CONF), config_name=name, **DEFAULTS)(entry)()
         except told as error:
             _report(error, name)
 

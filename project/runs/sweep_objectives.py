@@ -72,7 +72,7 @@ class FakeTraining:
                 watcher.began(1, self.epochs or None)
             for value in self._curve(cfg, number):
                 values.append(value)
-                if any([watcher.report(len(values), value) for watcher in watchers]):
+                if any(watcher.report(len(values), value) for watcher in watchers):
                     raise optuna.TrialPruned
             if cfg.folder is not None:
                 self._leave(Path(str(cfg.folder)), str(cfg.monitor), values)
@@ -110,8 +110,9 @@ def batches(training: FakeTraining, words: list[str]) -> None:
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        space = parse({}, [word for word in words if not word.startswith("sweep")], loader)
-        config = loader.load_configuration("train", [*space.fixed, *_of_sweep(words)], RunMode.MULTIRUN)
+        space = parse({}, [word for word in words if not word.startswith("hydra")], loader)
+        own = [word for word in words if word.startswith("hydra")]
+        config = loader.load_configuration("train", [*space.fixed, *own], RunMode.MULTIRUN)
         HydraConfig.instance().set_config(config)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(loader, Callbacks()),
@@ -127,10 +128,6 @@ def batches(training: FakeTraining, words: list[str]) -> None:
             for trial, result in zip(trials, returns, strict=True):
                 study.tell(trial, result.return_value)
             done += len(trials)
-
-
-def _of_sweep(words: list[str]) -> list[str]:
-    return [word for word in words if word.startswith("sweep")]
 
 
 def ours(training: FakeTraining) -> None:

@@ -1,11 +1,8 @@
 """Optuna's figures of a study, each with a sentence on how to read it, or with the reason why there is none yet."""
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from html import escape
 from itertools import combinations
@@ -14,10 +11,11 @@ from typing import Any
 import optuna
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from optuna import visualization
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.study import StudyDirection
+from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
+
+from project.sweeps.frozen import quiet, study_of
 
 LINES = 200  # trials that are drawn as a line each; a browser is slow with more
 SURFACE = 100  # trials behind a contour plot: its grids grow with their square
@@ -89,15 +87,6 @@ class Goal:
         return {"target_name": escape(self.name), **({} if self.alone else {"target": self.value})}
 
 
-def frozen(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> optuna.Study:
-    """A study in memory of all trials as they are now, for figures that show the same moment.
-
-    Plotly reads names and choices as HTML, so they are escaped here. Of the attributes none is left: hover texts would
-    show them all.
-    """
-    return _study([_shown(trial) for trial in trials], directions)
-
-
 def sections(study: optuna.Study, objectives: Sequence[str]) -> list[Section]:
     """Every figure of a `frozen` study.
 
@@ -115,7 +104,7 @@ def sections(study: optuna.Study, objectives: Sequence[str]) -> list[Section]:
             _section(title, partial(make, study, goal, complete), "" if goal.alone else goal.name) for goal in goals
         ]
 
-    with _quiet():
+    with quiet():
         return [
             *([_section("Pareto front", lambda: _pareto(study, goals, complete))] if len(goals) > 1 else []),
             *each("History", _history),
@@ -164,7 +153,7 @@ def _intermediate(study: optuna.Study, goals: list[Goal]) -> Made:
 
     finite = [trial for trial in reported if math.isfinite(last(trial))]
     drawn = sorted(sorted(finite, key=last)[:LINES], key=lambda trial: trial.number)
-    figure = visualization.plot_intermediate_values(_study(drawn, _directions(study)))
+    figure = visualization.plot_intermediate_values(study_of(drawn, _directions(study)))
     best = min((trial for trial in drawn if _is_complete(trial)), key=goals[0].loss, default=None)
     for trace, trial in zip(figure.data, drawn, strict=True):
         trace.name = f"Trial {trial.number} ({trial.state.name.lower()})"
@@ -186,7 +175,9 @@ def _importances(study: optuna.Study, goal: Goal, complete: list[FrozenTrial]) -
     if len({goal.value(trial) for trial in complete}) == 1:
         raise NotYet("All complete trials have the same value, so no parameter has made a difference.")
     target = None if goal.alone else goal.loss  # with a target, low is taken for good
-    figure = visualization.plot_param_importances(study, params=varied, target=target, target_name=escape(goal.name))
+    figure = visualization.plot_param_importances(
+        study, PedAnovaImportanceEvaluator(), varied, target=target, target_name=escape(goal.name)
+    )
     figure.layout.xaxis.title = "Share of the difference between the best tenth and all"
     figure.layout.yaxis.title = None
     figure.layout.yaxis.automargin = True
@@ -201,7 +192,7 @@ def _parallel(study: optuna.Study, goal: Goal, complete: list[FrozenTrial]) -> M
         raise NotYet("No parameter has had two values in complete trials yet.")
     drawn = sorted(complete, key=goal.loss)[:LINES]
     figure = visualization.plot_parallel_coordinate(
-        _study(drawn[::-1], _directions(study)), params=names, **goal.arguments()
+        study_of(drawn[::-1], _directions(study)), params=names, **goal.arguments()
     )
     for line in figure.select_traces({"type": "scatter", "mode": "lines"}):
         line.line.color = sample_colorscale(RANKED, line.y[0] if goal.maximize else 1 - line.y[0])[0]
@@ -241,7 +232,7 @@ def _contours(study: optuna.Study, goal: Goal, complete: list[FrozenTrial]) -> M
     ranked = [name for name in ranked if name in _varied(drawn)]
     if len(ranked) < 2:
         raise NotYet("Fewer than two parameters varied in the same trials: see the slices.")
-    figure = visualization.plot_contour(_study(drawn, _directions(study)), params=ranked, **goal.arguments())
+    figure = visualization.plot_contour(study_of(drawn, _directions(study)), params=ranked, **goal.arguments())
     figure.update_traces(reversescale=not goal.maximize, selector={"type": "contour"})
     figure.update_traces(marker={"size": 4, "line": {"width": 0.5}}, selector={"type": "scatter"})
     figure.for_each_xaxis(_sparse)
@@ -264,7 +255,7 @@ def _pareto(study: optuna.Study, goals: list[Goal], complete: list[FrozenTrial])
         figure = visualization.plot_pareto_front(
             study,
             target_names=[escape(goal.name) for goal in pair],
-            targets=lambda trial, pair=pair: [goal.value(trial) for goal in pair],
+            targets=partial(_values, pair),
         )
         dominated, best = figure.data
         dominated.marker.line.color = STATE_COLOURS["COMPLETE"]
@@ -273,6 +264,10 @@ def _pareto(study: optuna.Study, goals: list[Goal], complete: list[FrozenTrial])
     count = len(study.best_trials)
     text = f"Of {len(complete)} complete trials {count}, in red, are beaten by none in all objectives at once."
     return text, tuple(Drawing(figure, 460) for figure in figures)
+
+
+def _values(goals: Sequence[Goal], trial: FrozenTrial) -> list[float]:
+    return [goal.value(trial) for goal in goals]
 
 
 def _timeline(study: optuna.Study) -> Made:
@@ -285,9 +280,8 @@ def _timeline(study: optuna.Study) -> Made:
         trace.name = {"FAIL": "failed"}.get(str(trace.name), str(trace.name).lower())
         trace.marker.line.width = 0
     figure.layout.xaxis.title = None
-    return "When each trial began and ended, interruptions included.", (
-        Drawing(figure, min(700, 240 + 4 * len(trials))),
-    )
+    text = "When each trial began and ended, interruptions included."
+    return text, (Drawing(figure, min(700, 240 + 4 * len(trials))),)
 
 
 def _sparse(axis: Any) -> None:
@@ -304,13 +298,6 @@ def _draw_closer(figure: go.Figure, count: int) -> None:
         end = min(1.0, begin + size)
         figure.update_xaxes(domain=(begin, end), col=place + 1)
         figure.update_yaxes(domain=(1 - end, 1 - begin), row=place + 1)
-
-
-def _study(trials: Sequence[FrozenTrial], directions: Sequence[str]) -> optuna.Study:
-    with _quiet():
-        study = optuna.create_study(directions=[StudyDirection[direction.upper()] for direction in directions])
-        study.add_trials(trials)
-    return study
 
 
 def _directions(study: optuna.Study) -> list[str]:
@@ -341,52 +328,11 @@ def _ranked(study: optuna.Study, goal: Goal, complete: Sequence[FrozenTrial]) ->
     if len(varied) <= SURFACES:
         return varied
     target = None if goal.alone else goal.loss
-    weights = optuna.importance.get_param_importances(study, params=varied, target=target)
+    weights = optuna.importance.get_param_importances(
+        study, evaluator=PedAnovaImportanceEvaluator(), params=varied, target=target
+    )
     return sorted(varied, key=lambda name: -weights[name])
 
 
 def _of_many(drawn: int, count: int) -> str:
     return f" Drawn are the best {drawn} of {count}." if drawn < count else ""
-
-
-def _shown(trial: FrozenTrial) -> FrozenTrial:
-    began = trial.datetime_start
-    if began is None and trial.state is not TrialState.WAITING:
-        began = trial.datetime_complete or datetime.now()
-    return FrozenTrial(
-        number=trial.number,
-        state=trial.state,
-        value=None,
-        values=trial.values,
-        datetime_start=began,
-        datetime_complete=trial.datetime_complete,
-        params={escape(name, quote=False): _plain(value) for name, value in trial.params.items()},
-        distributions={escape(name, quote=False): _drawn(drawn) for name, drawn in trial.distributions.items()},
-        user_attrs={},
-        system_attrs={},
-        intermediate_values=trial.intermediate_values,
-        trial_id=trial.number,
-    )
-
-
-def _plain(value: Any) -> Any:
-    return escape(value, quote=False) if isinstance(value, str) else value
-
-
-def _drawn(distribution: BaseDistribution) -> BaseDistribution:
-    if isinstance(distribution, CategoricalDistribution):
-        return CategoricalDistribution(tuple(_plain(choice) for choice in distribution.choices))
-    return distribution
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What Optuna has to say of figures that lack something is said on the page."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -17,13 +17,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import InstantiationException
 from hydra.types import HydraContext
-from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict, read_write
 
 from project.callbacks.monitor import monitor_mode
 from project.errors import Stopped, UserError
 from project.runs.checks import check
 from project.runs.folder import logged_to
+from project.runs.hydra_versions import instantiate
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points, make_pruner, sampler_for
 from project.sweeps.owners import WORKERS, started
@@ -35,6 +35,7 @@ from project.sweeps.shown import Shown
 from project.sweeps.space import Space, override, parse, values_of
 from project.sweeps.storage import masked, scrubbed
 from project.sweeps.functions import function
+from project.sweeps.local_launcher import LocalLauncher
 from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
 
 log = logging.getLogger(__name__)
@@ -283,13 +284,13 @@ class Head:
 
         def stop(number: int, frame: FrameType | None) -> None:
             if asked["signal"] is not None:
-                if hasattr(asked["launcher"], "stop"):
-                    asked["launcher"].stop(signal.SIGKILL)
+                if isinstance(asked["launcher"], LocalLauncher):
+                    asked["launcher"].kill()
                 raise KeyboardInterrupt
             asked["signal"] = number
-            orders.stop.touch()
-            if hasattr(asked["launcher"], "stop"):
-                asked["launcher"].stop(signal.SIGTERM)
+            orders.stop.touch()  # the workers look for it, and signal themselves, once
+            if isinstance(asked["launcher"], LocalLauncher):
+                asked["launcher"].stopping()
             log.info("%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name)
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -310,7 +311,7 @@ class Head:
 
 def _settings(config: DictConfig) -> Settings:
     try:
-        settings: Settings = instantiate(config.sweep, _convert_="all")
+        settings: Settings = instantiate(config.sweep, _convert_="all", _recursive_=False)
     except InstantiationException as error:
         cause = error.__cause__ or error
         raise UserError(" ".join(str(cause).split())) from error

@@ -40,7 +40,7 @@ class LocalLauncher(Launcher):
         self.task_function: TaskFunction | None = None
         self.hydra_context: HydraContext | None = None
         self._processes: dict[int, Any] = {}
-        self._stopped: int | None = None
+        self._stopped: float | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
@@ -90,16 +90,19 @@ class LocalLauncher(Launcher):
                     results[index] = _dead(list(job_overrides[index]), _how(process.exitcode))
         return [results[index] for index in range(len(job_overrides))]
 
-    def stop(self, number: int) -> None:
-        """Ask all jobs to end, with the signal `number`; SIGKILL follows for those that don't."""
-        self._stopped = self._stopped or int(time.monotonic())
+    def stopping(self) -> None:
+        """The jobs have been asked to end: none is started again, and in a minute those that still run are killed."""
+        self._stopped = self._stopped or time.monotonic()
+
+    def kill(self) -> None:
+        """End all jobs at once."""
+        self.stopping()
         for process in list(self._processes.values()):
-            if process.pid is not None and process.exitcode is None:
-                os.kill(process.pid, number)
+            process.kill()
 
     def _stop_the_slow(self) -> None:
         if self._stopped is not None and time.monotonic() - self._stopped > SECONDS_TO_STOP:
-            self.stop(signal.SIGKILL)
+            self.kill()
 
 
 def _work(payload: bytes, words: list[str], number: int, sender: Any) -> None:

@@ -151,12 +151,8 @@ def _next(told: Told) -> str:
         f"{saved} of {whole} epochs were not run ({saved / whole:.0%})." if saved else "No epoch was saved by pruning."
     )
     running = sum(trial.state is TrialState.RUNNING for trial in told.trials)
-    goes_on = (
-        f"<p>{running} trial{' is' if running == 1 else 's are'} not finished: this is how they stood when "
-        "the page was written. The same command writes a new one.</p>"
-        if running
-        else ""
-    )
+    unfinished = f"{running} trial is" if running == 1 else f"{running} trials are"
+    goes_on = f"<p>{unfinished} not finished. python -m project.report writes this page anew.</p>" if running else ""
     return f"""<section class="card" id="next">
 <h2>Train the best again</h2>
 {again}

@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 from optuna.storages import BaseStorage
 
 from project.errors import UserError
-from project.sweeps.figures import frozen, sections
+from project.sweeps.figures import sections
+from project.sweeps.frozen import frozen
 from project.sweeps.page import Told, page
 from project.sweeps.results import best_trial
 from project.sweeps.storage import JOURNAL, masked, open_storage, scrubbed
@@ -34,8 +35,8 @@ def run_report(cfg: DictConfig, words: Sequence[str]) -> Path:
     url = _url(words)
     if not folder.is_dir():
         raise UserError(f"sweep={cfg.sweep} does not exist: name a sweep's folder, e.g. outputs/sweeps/resnet")
-    study = find_study(folder, url, None if cfg.study is None else str(cfg.study))
-    output = None if cfg.output is None else Path(str(cfg.output)).absolute()
+    study = find_study(folder, url, str(cfg.study) if cfg.study else None)
+    output = Path(str(cfg.output)).absolute() if cfg.output else None
     directions = [direction.name.lower() for direction in study.directions]
     path = write_report(study, folder, objectives_of(study), directions, url=url, output=output)
     print(f"{path}: {len(study.get_trials(deepcopy=False))} trials of {study.study_name}")
@@ -143,7 +144,7 @@ def _storage(folder: Path, url: str | None) -> BaseStorage:
 
 def _url(words: Sequence[str]) -> str | None:
     """The last word has its say."""
-    given = [word.partition("=")[2] for word in words if word.startswith(STORAGE)]
+    given = [word.partition("=")[2] for word in words if word.lstrip("+").startswith(STORAGE)]
     url = given[-1] if given else ""
     if len(url) > 1 and url[0] == url[-1] and url[0] in "'\"":
         url = url[1:-1]

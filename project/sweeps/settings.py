@@ -27,8 +27,8 @@ class Settings:
         gpus_per_worker: share of a GPU, or number of GPUs, that each worker sees; None: the GPUs are dealt out evenly.
         threads_per_worker: CPU threads of each worker; None: the cores are shared out evenly.
         heartbeat: seconds between a worker's signs of life; four without one on another machine, and it counts as dead.
-        sampler: how parameters are drawn; a partial of an Optuna sampler.
-        pruner: when a trial is stopped early; a partial of an Optuna pruner, or None.
+        sampler: how parameters are drawn: the class of an Optuna sampler (`_target_`) and its arguments.
+        pruner: when a trial is stopped early: the same of an Optuna pruner; None: never.
     """
 
     study_name: str
@@ -49,8 +49,8 @@ class Settings:
     gpus_per_worker: float | None = None
     threads_per_worker: int | None = None
     heartbeat: float = 15.0
-    sampler: Any = None
-    pruner: Any = None
+    sampler: dict[str, Any] | None = None
+    pruner: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("n_trials", 1), ("workers", 1), ("seeds", 1), ("max_retries", 0)):

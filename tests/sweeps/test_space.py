@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import resource
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,8 @@ SAMPLED: list[tuple[str, BaseDistribution]] = [
     ("a=float(range(1,4))", FloatDistribution(1.0, 3.0, step=1.0)),
     ("a=range(0,1,0.25)", FloatDistribution(0.0, 0.75, step=0.25)),
     ("a=range(0.1,1,0.1)", FloatDistribution(0.1, 0.9, step=0.1)),
+    ("a=range(0,0.3,0.1)", FloatDistribution(0.0, 0.2, step=0.1)),
+    ("a=range(0.1,0.4,0.1)", FloatDistribution(0.1, 0.3, step=0.1)),
     ("a=range(1.0,0.0,-0.25)", FloatDistribution(0.25, 1.0, step=0.25)),
     ("a=range(0.5,0.6,1)", FloatDistribution(0.5, 0.5, step=1.0)),
     ("a=tag(log,range(0.5,10))", FloatDistribution(0.5, 9.5, log=True)),
@@ -210,7 +213,7 @@ def within_limits(word: str) -> str:
     receiver, sender = FORK.Pipe(duplex=False)
 
     def work() -> None:
-        size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + 2**29, size + 2**29))
         resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
         try:

@@ -1,0 +1,319 @@
+"""Speed of sweeps, against the loop of batches that Hydra's Optuna sweeper uses, and against sweeps without pruning.
+
+Only the trainings are stood in for (`sweep_objectives`); commands, launchers, workers and studies are the real ones.
+"""
+
+import heapq
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from project.runs.folder import write_json
+from project.runs.provenance import hardware
+from project.runs.sweep_objectives import LOG, PARTS, SPACE, FakeTraining
+from project.runs.tables import table
+
+PACKAGE = Path(__file__).parents[2]
+Found = tuple[dict[str, Any], str]  # figures, and what is printed of them
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured.
+
+    Args:
+        repeats: of everything, each with a seed of its own.
+        trials: of `wall`.
+        longest: seconds of a training of `wall`; the shortest takes a tenth.
+        skewed: trials of `busy`.
+        workers: of `busy`.
+        short: seconds of three quarters of the trainings of `busy`; the others take five times as long.
+        empty: trials of `overhead`.
+        studies: trials of the studies of `storage`.
+        grace: seconds after which Optuna's own lock is broken, in `locks`.
+        pruned: trials of `pruning`.
+        epochs: of each.
+    """
+
+    repeats: int = 5
+    trials: int = 30
+    longest: float = 2.0
+    skewed: int = 48
+    workers: int = 8
+    short: float = 0.5
+    empty: int = 60
+    studies: tuple[int, ...] = (10, 1_000, 10_000)
+    grace: int = 30
+    pruned: int = 60
+    epochs: int = 20
+
+
+QUICK = Scale(
+    repeats=1, trials=4, longest=0.2, skewed=6, workers=2, short=0.05, empty=4, studies=(10, 30), grace=3, pruned=12,
+    epochs=4,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one command came to.
+
+    Args:
+        lines: of each training its `number`, `begin`, `end` and `values`, in the order in which they ended.
+        whole: seconds from the command to its end.
+        parts: name and seconds of every call around the trainings; empty if that was not measured.
+    """
+
+    lines: list[dict[str, Any]]
+    whole: float
+    parts: list[tuple[str, float]]
+
+    @property
+    def wall(self) -> float:
+        """Seconds from the first training's begin to the last one's end."""
+        return max(line["end"] for line in self.lines) - min(line["begin"] for line in self.lines)
+
+    @property
+    def trained(self) -> float:
+        """Seconds of all trainings together."""
+        return sum(float(line["end"] - line["begin"]) for line in self.lines)
+
+
+def sweeps(parts: Sequence[str], scale: Scale, results: Path | None) -> Iterator[str]:
+    """Measure those `parts` of `NAMES`; a text for each, and one on the machine.
+
+    Args:
+        results: takes all figures, as JSON.
+    """
+    machine = {**hardware(), "packages": {name: version(name) for name in ("optuna", "hydra-core", "torch")}}
+    figures: dict[str, Any] = {"machine": machine, "scale": asdict(scale)}
+    for name in parts:
+        with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
+            figures[name], text = NAMES[name](scale, Path(folder).resolve())
+        yield f"{name}: {text}\n"
+        if results is not None:
+            write_json(results, figures)
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    repeats = f"{scale.repeats} repeats" if scale.repeats > 1 else "1 repeat"
+    yield f"{repeats}, {packages}, {machine['processor']}, {machine['cores']} cores"
+
+
+def wall_time(scale: Scale, folder: Path) -> Found:
+    """Two workers: how much longer than the ideal schedule of the same durations."""
+    joblib = find_spec("hydra_plugins.hydra_joblib_launcher") is not None
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if joblib else ["hydra/launcher=local"]
+
+    def durations(draw: random.Random) -> tuple[float, ...]:
+        return tuple(draw.uniform(scale.longest / 10, scale.longest) for _ in range(scale.trials))
+
+    found = _in_turn(scale.repeats, durations, 2, launcher, folder)
+    said = "" if joblib else "\nhydra-joblib-launcher is not installed: both sides use the launcher local"
+    name = "joblib" if joblib else "local"
+    head = f"2 workers ({name}), {scale.trials} trials of {scale.longest / 10:g} to {scale.longest:g} s"
+    return found, f"{head}\n{_schedules(found)}{said}"
+
+
+def busy_share(scale: Scale, folder: Path) -> Found:
+    """Many workers, and a few trials that take five times as long as the others."""
+
+    def durations(draw: random.Random) -> tuple[float, ...]:
+        long = set(draw.sample(range(scale.skewed), scale.skewed // 4))
+        return tuple(scale.short * (5 if number in long else 1) for number in range(scale.skewed))
+
+    found = _in_turn(scale.repeats, durations, scale.workers, ["hydra/launcher=local"], folder)
+    trials = f"{scale.skewed} trials, a quarter {5 * scale.short:g} s, the others {scale.short:g} s"
+    head = f"{scale.workers} workers (local), {trials}"
+    return found, f"{head}\n{_schedules(found)}"
+
+
+def overhead(scale: Scale, folder: Path) -> Found:
+    """Milliseconds between two trainings of one worker."""
+    launchers = {"ours": ["basic", "local"], "batches": ["basic"]}
+    found: dict[str, Any] = {}
+    calls: dict[str, list[float]] = {}
+    for repeat in range(scale.repeats):
+        for side, names in launchers.items():
+            for name in names:
+                training = FakeTraining(str(folder), seed=repeat, parts=side == "ours" and name == "basic")
+                run = run_sweep(side, training, scale.empty, 1, [f"hydra/launcher={name}"])
+                between = 1e3 * (run.wall - run.trained) / (len(run.lines) - 1)
+                found.setdefault(f"{side}, {name}", []).append(between)
+                for part, seconds in run.parts:
+                    calls.setdefault(part, []).append(1e3 * seconds)
+    parts = {part: median(times) for part, times in calls.items()}
+    rows = [{"ms a trial": name, **_spread(times, ".1f")} for name, times in found.items()]
+    said = ", ".join(f"{part} {time:.1f} ms" for part, time in parts.items())
+    head = f"one worker, {scale.empty} trials that train nothing: from a training's end to the next one's begin"
+    notes = f"of ours, basic, medians of the calls: {said}\nin batches of one; basic: in the command's own process"
+    return {"ms": found, "parts": parts}, f"{head}\n{table(rows)}\n{notes}"
+
+
+def storage(scale: Scale, folder: Path) -> Found:
+    """What the study itself takes, with few and with many trials."""
+    from project.runs.sweep_storage_benchmark import ask_and_tell
+
+    return ask_and_tell(folder, list(scale.studies), max(3, 2 * scale.repeats))
+
+
+def locks(scale: Scale, folder: Path) -> Found:
+    """How long the dead keep the living waiting."""
+    from project.runs.sweep_storage_benchmark import stalls
+
+    return stalls(folder, 2 * scale.repeats, scale.grace)
+
+
+def pruning(scale: Scale, folder: Path) -> Found:
+    """Epochs to the best value, one worker, the same sampler seed with and without pruning."""
+    found: dict[str, list[dict[str, float]]] = {"pruned": [], "not pruned": []}
+    for repeat in range(scale.repeats):
+        curves: dict[str, list[list[float]]] = {}
+        for name, words in (("pruned", []), ("not pruned", ["sweep/pruner=none"])):
+            training = FakeTraining(str(folder), epochs=scale.epochs, seed=repeat)
+            run = run_sweep("ours", training, scale.pruned, 1, ["hydra/launcher=basic", f"sweep.seed={repeat}", *words])
+            curves[name] = [line["values"] for line in run.lines]
+        best = {name: max(max(curve) for curve in of) for name, of in curves.items()}
+        for name, of in curves.items():
+            found[name].append(
+                {
+                    "best": best[name],
+                    "epochs": sum(len(curve) for curve in of),
+                    "trials stopped early": sum(len(curve) < scale.epochs for curve in of),
+                    "to its best": epochs_to(best[name], of),
+                    "to the lesser best of both": epochs_to(min(best.values()), of),
+                }
+            )
+    rows = [
+        {"medians": name, **{what: f"{median(run[what] for run in runs):.4g}" for what in runs[0]}}
+        for name, runs in found.items()
+    ]
+    ratios = {
+        what: median(one[what] / other[what] for one, other in zip(*found.values(), strict=True))
+        for what in ("epochs", "to its best", "to the lesser best of both")
+    }
+    rows.append({"medians": "ratio", **{what: f"{ratio:.2f}" for what, ratio in ratios.items()}})
+    head = f"one worker, {scale.pruned} trials of {scale.epochs} epochs, 5 parameters, TPE, conf's default pruner"
+    return {**found, "ratio": ratios}, f"{head}\n{table(rows)}"
+
+
+def run_sweep(side: str, training: FakeTraining, trials: int, workers: int, words: Sequence[str]) -> Run:
+    """Run one side of the comparison as a command of its own.
+
+    Args:
+        side: `ours` or `batches`.
+        training: its folder takes a folder for this run.
+        words: more of the command line.
+
+    Raises:
+        RuntimeError: the command failed, or lost a trial.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=f"{side}-", dir=training.folder))
+    file = folder / "training.json"
+    file.write_text(json.dumps(asdict(replace(training, folder=str(folder)))), encoding="utf-8")
+    command = [sys.executable, "-m", "project.runs.sweep_objectives", side, str(file), "model=mlp", "data=shapes"]
+    command += ["sweep=default", f"sweep.n_trials={trials}", f"sweep.workers={workers}", *SPACE, *words]
+    path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    begin = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    whole = time.perf_counter() - begin
+    log = folder / LOG
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    if done.returncode != 0 or sorted(line["number"] for line in lines) != list(range(trials)):
+        raise RuntimeError(
+            f"{side}: {len(lines)} of {trials} trials were trained\n{(done.stdout + done.stderr)[-2000:]}"
+        )
+    parts = folder / PARTS
+    return Run(lines, whole, json.loads(parts.read_text(encoding="utf-8")) if parts.exists() else [])
+
+
+def ideal(durations: Sequence[float], workers: int) -> float:
+    """Seconds of the schedule without any overhead: whoever is free takes the next one in the order of the numbers."""
+    free = [0.0] * workers
+    for duration in durations:
+        heapq.heapreplace(free, free[0] + duration)
+    return max(free)
+
+
+def epochs_to(value: float, curves: Sequence[Sequence[float]]) -> int:
+    """Epochs trained, one trial after the other, until `value` is reached.
+
+    Raises:
+        ValueError: it never is.
+    """
+    for epochs, reached in enumerate((found for curve in curves for found in curve), start=1):
+        if reached >= value:
+            return epochs
+    raise ValueError(f"no epoch reached {value}")
+
+
+def _in_turn(
+    repeats: int,
+    durations: Callable[[random.Random], tuple[float, ...]],
+    workers: int,
+    words: Sequence[str],
+    folder: Path,
+) -> dict[str, Any]:
+    """Both sides on the same durations, one after the other, with new durations for each repeat."""
+    found: dict[str, Any] = {"ideal": [], "even": [], "ours": [], "batches": []}
+    for repeat in range(repeats):
+        seconds = durations(random.Random(repeat))
+        found["ideal"].append(ideal(seconds, workers))
+        found["even"].append(sum(seconds) / workers)
+        for side in ("ours", "batches"):
+            training = FakeTraining(str(folder), durations=seconds, seed=repeat)
+            run = run_sweep(side, training, len(seconds), workers, words)
+            found[side].append({"wall": run.wall, "whole": run.whole})
+    return found
+
+
+def _schedules(found: dict[str, Any]) -> str:
+    rows = []
+    for side in ("ours", "batches"):
+        walls = [run["wall"] for run in found[side]]
+        over = [wall / perfect for wall, perfect in zip(walls, found["ideal"], strict=True)]
+        rows.append(
+            {
+                "": side,
+                "wall s": f"{median(walls):.2f}",
+                "wall / ideal": f"{median(over):.3f}",
+                "from": f"{min(over):.3f}",
+                "to": f"{max(over):.3f}",
+                "% busy": f"{_busy(found['even'], walls):.0f}",
+                "with start-up s": f"{median(run['whole'] for run in found[side]):.2f}",
+            }
+        )
+    return (
+        f"{table(rows)}\nwall: from the first training's begin to the last one's end. ideal: whoever is free takes the "
+        f"next, without overhead: {median(found['ideal']):.2f} s, {_busy(found['even'], found['ideal']):.0f} % busy; "
+        f"if all ended at once: {median(found['even']):.2f} s"
+    )
+
+
+def _busy(even: list[float], walls: list[float]) -> float:
+    """Per cent of the workers' time in which they train."""
+    return 100 * median(least / wall for least, wall in zip(even, walls, strict=True))
+
+
+def _spread(values: list[float], form: str) -> dict[str, str]:
+    figures = {"median": median(values), "min": min(values), "max": max(values)}
+    return {name: format(value, form) for name, value in figures.items()}
+
+
+NAMES: dict[str, Callable[[Scale, Path], Found]] = {
+    "wall": wall_time,
+    "busy": busy_share,
+    "overhead": overhead,
+    "storage": storage,
+    "locks": locks,
+    "pruning": pruning,
+}
