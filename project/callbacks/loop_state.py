@@ -88,34 +88,34 @@ def validations_done(trainer: Trainer) -> int:
 
     The same in a run that was stopped and resumed as in one that was not.
     """
-    batches, every = trainer.fit_loop.epoch_loop.batch_progress, trainer.val_check_batch
+    batches, every = trainer.fit_loop.epoch_loop.batch_progress, _whole(trainer.val_check_batch)
     if trainer.check_val_every_n_epoch is None:
-        return max(1, round(batches.total.ready / every)) if every else 1
+        return max(1, batches.total.ready // every) if every else 1
     epochs_before = trainer.current_epoch // trainer.check_val_every_n_epoch
-    return epochs_before * _per_epoch(trainer) + max(1, batches.current.ready // every if _finite(every) else 1)
+    return epochs_before * _per_epoch(trainer) + max(1, batches.current.ready // every if every else 1)
 
 
 def validations_expected(trainer: Trainer) -> int | None:
     """How many validations the whole training has; None where that is not known beforehand."""
-    every, epochs, steps = trainer.val_check_batch, trainer.max_epochs or -1, trainer.max_steps
-    batches = trainer.num_training_batches
-    if not _finite(batches) or not _finite(every) or not every:
+    epochs, steps = trainer.max_epochs or -1, trainer.max_steps
+    every, batches = _whole(trainer.val_check_batch), _whole(trainer.num_training_batches)
+    if not batches or not every:
         return epochs if epochs > 0 and trainer.check_val_every_n_epoch == 1 else None
     if steps >= 0:
-        steps *= trainer.accumulate_grad_batches
-        epochs_of_steps = -(-steps // batches)
-        epochs = min(epochs, epochs_of_steps) if epochs > 0 else epochs_of_steps
+        of_steps = -(-steps * trainer.accumulate_grad_batches // batches)
+        epochs = min(epochs, of_steps) if epochs > 0 else of_steps
     if epochs <= 0:
         return None
     if trainer.check_val_every_n_epoch is None:
-        return int(epochs * batches // every)
+        return epochs * batches // every
     return epochs // trainer.check_val_every_n_epoch * _per_epoch(trainer)
 
 
 def _per_epoch(trainer: Trainer) -> int:
-    every, batches = trainer.val_check_batch, trainer.num_training_batches
-    return max(1, int(batches // every)) if _finite(every) and _finite(batches) and every else 1
+    every, batches = _whole(trainer.val_check_batch), _whole(trainer.num_training_batches)
+    return max(1, batches // every) if every and batches else 1
 
 
-def _finite(number: float | None) -> bool:
-    return number is not None and number != float("inf")
+def _whole(number: float | None) -> int | None:
+    """Lightning's infinity as None."""
+    return None if number is None or number == float("inf") else int(number)

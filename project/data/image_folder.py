@@ -15,8 +15,8 @@ from project.data.images import ImageDataModule, Split, stratified_split
 from project.data.loader import EpochLoader
 from project.data.module import placement, require
 from project.data.stream import StreamLoader
-from project.machine import usable_cores
 from project.errors import UserError
+from project.machine import usable_cores
 
 log = logging.getLogger(__name__)
 

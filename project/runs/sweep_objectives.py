@@ -153,26 +153,27 @@ def _timed() -> Iterator[list[tuple[str, float]]]:
     from project.sweeps.space import Space
 
     calls: list[tuple[str, float]] = []
-    parts = ((SharedStudy, "claim"), (Space, "suggest"), (Composer, "__call__"), (SharedStudy, "finish"))
-    originals = [(kind, name, getattr(kind, name)) for kind, name in parts]
+    parts: dict[str, tuple[type, str]] = {"claim": (SharedStudy, "claim"), "suggest": (Space, "suggest")}
+    parts |= {"compose": (Composer, "__call__"), "tell": (SharedStudy, "finish")}
+    originals = [(part, kind, name, getattr(kind, name)) for part, (kind, name) in parts.items()]
 
-    def timed(name: str, call: Any) -> Any:
+    def timed(part: str, call: Any) -> Any:
         def inner(*arguments: Any, **named: Any) -> Any:
             begin = time.perf_counter()
             try:
                 return call(*arguments, **named)
             finally:
                 if threading.current_thread() is threading.main_thread():  # the head's thread shows the sweep
-                    calls.append((name, time.perf_counter() - begin))
+                    calls.append((part, time.perf_counter() - begin))
 
         return inner
 
-    for kind, name, call in originals:
-        setattr(kind, name, timed(name, call))
+    for part, kind, name, call in originals:
+        setattr(kind, name, timed(part, call))
     try:
         yield calls
     finally:
-        for kind, name, call in originals:
+        for _, kind, name, call in originals:
             setattr(kind, name, call)
 
 

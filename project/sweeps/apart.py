@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
@@ -120,15 +121,18 @@ def _others(group: int) -> bool:
     """Whether processes of the group still run."""
     try:
         os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        return any(_group_of(name) == group for name in os.listdir("/proc") if name.isdigit())
+        return any(_group_of(name) == group for name in _processes())
     except (ChildProcessError, FileNotFoundError):
         return False
 
 
+def _processes() -> list[str]:
+    return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
 def _group_of(pid: str) -> int | None:
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123
-            state, _, group, *_ = file.read().rpartition(")")[2].split()
+        state, _, group, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state == "Z" else int(group)
     except OSError:
         return None

@@ -9,8 +9,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from project.sweeps.space import Space
-
 
 class Composer:
     """Composes trials' configs. What only values tell apart shares one composition of the groups.

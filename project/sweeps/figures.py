@@ -9,11 +9,11 @@ from itertools import combinations
 from typing import Any
 
 import optuna
-import plotly.graph_objects as go  # type: ignore[import-untyped]
+import plotly.graph_objects as go
 from optuna import visualization
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
-from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
+from plotly.colors import sample_colorscale
 
 from project.sweeps.frozen import quiet, study_of
 

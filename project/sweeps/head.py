@@ -3,11 +3,9 @@
 import logging
 import os
 import signal
-import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,6 +24,8 @@ from project.runs.folder import logged_to
 from project.runs.hydra_versions import instantiate
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points, make_pruner, sampler_for
+from project.sweeps.functions import function
+from project.sweeps.local_launcher import LocalLauncher
 from project.sweeps.owners import WORKERS, started
 from project.sweeps.placing import Places, share_out
 from project.sweeps.results import write_results
@@ -33,9 +33,7 @@ from project.sweeps.settings import Settings
 from project.sweeps.shared_study import SharedStudy
 from project.sweeps.shown import Shown
 from project.sweeps.space import Space, override, parse, values_of
-from project.sweeps.storage import masked, scrubbed
-from project.sweeps.functions import function
-from project.sweeps.local_launcher import LocalLauncher
+from project.sweeps.storage import scrubbed
 from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
 
 log = logging.getLogger(__name__)
@@ -111,11 +109,10 @@ class Head:
         finally:
             orders.stop.unlink(missing_ok=True)
             self._write(shared)
+            self._report(shared)
         return self._end(shared, orders, asked)
 
-    def _work(
-        self, shared: SharedStudy, worker: Worker, orders: Orders, places: Places, asked: dict[str, Any]
-    ) -> None:
+    def _work(self, shared: SharedStudy, worker: Worker, orders: Orders, places: Places, asked: dict[str, Any]) -> None:
         """Launch workers until the study is whole, or it is over for another reason."""
         settings, idle = self.settings, 0
         while not self._is_over(shared, orders, asked) and idle < IDLE_LAUNCHES:
@@ -133,7 +130,9 @@ class Head:
         again = "The same command goes on with it."
         finished = sum(trial.state.is_finished() for trial in shared.trials())
         if asked["signal"] is not None:
-            raise Stopped(f"stopped with {finished} of {self.settings.n_trials} trials finished. {again}", asked["signal"])
+            raise Stopped(
+                f"stopped with {finished} of {self.settings.n_trials} trials finished. {again}", asked["signal"]
+            )
         failed = failures(shared, orders.began)
         limit = self.settings.max_failures
         hopeless = limit is not None and len(failed) >= limit and finished < self.settings.n_trials
@@ -146,7 +145,13 @@ class Head:
             )
         if finished < self.settings.n_trials:
             if orders.deadline is not None and time.time() >= orders.deadline:
-                log.info("sweep.timeout=%g: %d of %d trials are finished. %s", self.settings.timeout, finished, self.settings.n_trials, again)
+                log.info(
+                    "sweep.timeout=%g: %d of %d trials are finished. %s",
+                    self.settings.timeout,
+                    finished,
+                    self.settings.n_trials,
+                    again,
+                )
             else:
                 raise UserError(f"no worker could work ({_why(asked)}). Their output: {self.folder / WORKERS}")
         return self._summary(shared)
@@ -154,10 +159,16 @@ class Head:
     def _summary(self, shared: SharedStudy) -> float | None:
         from project.sweeps.summary import summary
 
-        log.info("%s", summary(shared, self.folder, self.objectives, self.directions, self.config))
+        log.info("%s", summary(shared, self.folder, self.objectives, self.directions))
         if len(self.directions) > 1 or not any(trial.state.name == "COMPLETE" for trial in shared.trials()):
             return None
         return float(shared.study.best_value)
+
+    def _report(self, shared: SharedStudy) -> None:
+        from project.sweeps.report import write_report  # plotly
+
+        if any(trial.state.is_finished() for trial in shared.trials()):
+            write_report(shared.study, self.folder, self.objectives, self.directions, url=self.url)
 
     def _write(self, shared: SharedStudy) -> None:
         write_results(shared, self.folder, self.objectives, self.directions, self._composer(), self.space)
@@ -291,7 +302,9 @@ class Head:
             orders.stop.touch()  # the workers look for it, and signal themselves, once
             if isinstance(asked["launcher"], LocalLauncher):
                 asked["launcher"].stopping()
-            log.info("%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name)
+            log.info(
+                "%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name
+            )
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import multiprocessing as mp
 import multiprocessing.connection
-import os
 import signal
 import sys
 import time
@@ -52,7 +51,7 @@ class LocalLauncher(Launcher):
         setup_globals()
         assert self.config is not None
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        context = mp.get_context("forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn")
+        context: Any = mp.get_context("forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn")
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload(["project.runs.training", "project.sweeps.trial"])
         payload = cloudpickle.dumps((self.hydra_context, self.config, self.task_function, Singleton.get_state()))

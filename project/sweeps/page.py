@@ -10,9 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import plotly.io  # type: ignore[import-untyped]
+import plotly.io
 from optuna.trial import FrozenTrial, TrialState
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+from plotly.offline import get_plotlyjs
 
 from project.sweeps.figures import STATE_COLOURS, Section
 from project.sweeps.results import BEST, state_of

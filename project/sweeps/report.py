@@ -39,7 +39,7 @@ def run_report(cfg: DictConfig, words: Sequence[str]) -> Path:
     output = Path(str(cfg.output)).absolute() if cfg.output else None
     directions = [direction.name.lower() for direction in study.directions]
     path = write_report(study, folder, objectives_of(study), directions, url=url, output=output)
-    print(f"{path}: {len(study.get_trials(deepcopy=False))} trials of {study.study_name}")
+    print(f"report of {study.study_name}: {path}")
     return path
 
 

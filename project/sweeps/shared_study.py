@@ -1,8 +1,8 @@
 """An Optuna study that many workers share: who takes which trial, who gave up, and what each attempt came to.
 
-A trial keeps its number, its folder and its parameters for life. When its worker dies, another takes it up where its last
-checkpoint stands; so the study ends with exactly `n_trials` trials, whoever was killed on the way. Everything that
-decides who does what happens under one lock. Optuna's private names are used in this file only.
+A trial keeps its number, its folder and its parameters for life. When its worker dies, another takes it up where its
+last checkpoint stands; so the study ends with exactly `n_trials` trials, whoever was killed on the way. Everything that
+decides who does what happens under one lock. Optuna's private names are used in this file only (and in `space.py` one).
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from optuna import Trial
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from project.sweeps.owners import Owner, is_alive
@@ -56,7 +57,10 @@ class SharedStudy:
         self.lock = study_lock(url, folder, name)
         with self.lock():
             self.study = optuna.create_study(
-                study_name=name, storage=storage, directions=list(directions), load_if_exists=True
+                study_name=name,
+                storage=storage,
+                directions=[StudyDirection[direction.upper()] for direction in directions],
+                load_if_exists=True,
             )
         self.storage: BaseStorage = self.study._storage
         self.study_id = self.study._study_id

@@ -81,7 +81,9 @@ class Shown:
         """The running trials, and a line on the whole."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("trial", "parameters", "now", "progress", "left"):
-            table.add_column(name, justify="left" if name == "parameters" else "right", overflow="ellipsis", no_wrap=True)
+            table.add_column(
+                name, justify="left" if name == "parameters" else "right", overflow="ellipsis", no_wrap=True
+            )
         for trial in trials:
             if trial.state is TrialState.RUNNING:
                 table.add_row(str(trial.number), _parameters(trial), _current(trial), _progress(trial), _left(trial))
@@ -95,9 +97,7 @@ class Shown:
         parts += [f"{counted[state]} {state}" for state in ("running", "pruned", "rejected", "fail") if counted[state]]
         best = best_trial(self.shared.study, trials, self.orders.directions)
         if best is not None:
-            values = ", ".join(
-                f"{name} {value:.4f}" for name, value in zip(self.objectives, best.values, strict=True)
-            )
+            values = ", ".join(f"{name} {value:.4f}" for name, value in zip(self.objectives, best.values, strict=True))
             parts.append(f"best {values} (trial {best.number})")
         hours = max(time.time() - self.orders.began, 1e-9) / 3600
         new = sum(

@@ -1,6 +1,5 @@
 """What a sweep searches: Hydra's override syntax on one side, Optuna's distributions on the other."""
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -198,7 +197,7 @@ def _range(line: str, sweep: RangeSweep, log: bool) -> BaseDistribution:
         raise UserError(f"{line}: a step of 0 gets nowhere")
     if sweep.shuffle:
         raise UserError(f"{line}: a range is drawn from as it is, without shuffle")
-    values = [value for value in sweep.range()]
+    values = list(sweep.range())
     if not values:
         raise UserError(f"{line}: the range is empty: from {start} to below {stop} in steps of {step}")
     low, high = min(values), max(values)

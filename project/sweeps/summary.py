@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from omegaconf import DictConfig
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
@@ -16,9 +15,7 @@ from project.sweeps.results import BEST, best_trial, state_of
 from project.sweeps.shared_study import SharedStudy
 
 
-def summary(
-    shared: SharedStudy, folder: Path, objectives: Sequence[str], directions: Sequence[str], cfg: DictConfig
-) -> str:
+def summary(shared: SharedStudy, folder: Path, objectives: Sequence[str], directions: Sequence[str]) -> str:
     """The best trial and how to train it again, which parameters mattered, what pruning saved."""
     trials = shared.trials()
     counted = Counter(state_of(trial) for trial in trials)
@@ -41,7 +38,7 @@ def summary(
         lines.append(f"pruning saved {saved} of {whole} epochs ({saved / whole:.0%})")
     lines += [
         f"train the best again: python -m project.train experiment={folder / BEST}",
-        f"look at it:           python -m project.report sweep={folder}; tensorboard --logdir {folder}",
+        f"look at it:           open {folder / 'report.html'}; tensorboard --logdir {folder}",
     ]
     return "\n".join(lines)
 

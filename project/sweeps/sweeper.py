@@ -24,10 +24,10 @@ class StudySweeper(Sweeper):
         from project.sweeps.head import Head
 
         assert self.config is not None
+        assert self.hydra_context is not None
         if self.config.get("sweep") is None:
             raise UserError("several runs are a sweep: choose one, e.g. sweep=default, or leave out -m and --multirun")
         train = getattr(self.task_function, "trial", None)
         if train is None:
             raise UserError("this command cannot be swept: project.train can")
         return Head(self.hydra_context, self.config, train, list(arguments)).run()
-

@@ -28,7 +28,7 @@ from project.sweeps.drawing import sampler_for
 from project.sweeps.functions import function
 from project.sweeps.outcome import Outcome, Pruned, Rejected
 from project.sweeps.reporting import Reporter, Unfit
-from project.sweeps.shared_study import Claim, SharedStudy
+from project.sweeps.shared_study import Claim, Lost, SharedStudy
 from project.sweeps.watching import Watching
 from project.sweeps.worker import Orders, Train
 
@@ -88,13 +88,19 @@ class _Trial:
         except Stopped:
             self.shared.note(self.claim, seconds=self.facts["seconds"])
             raise
+        except Lost:
+            raise
+        except Exception:
+            write_hparams(self.folder, self._parameters(), {}, failed=True)
+            raise
         finally:
             self._write_parameters()
             gc.collect()
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
-        if (self.folder / CONFIG).exists():
-            write_hparams(self.folder, self._parameters(), dict(zip(names, outcome.values, strict=False)))
+        found: list[float | None] = [*outcome.values] or [self._last_value()]
+        measured = {name: value for name, value in zip(names, found, strict=False) if value is not None}
+        write_hparams(self.folder, self._parameters(), measured, failed=isinstance(outcome, Rejected))
         return outcome
 
     def _train_seed(self, index: int, names: list[str]) -> list[float]:
@@ -181,6 +187,10 @@ class _Trial:
             if verdict is not True and verdict is not None:
                 raise Unfit(str(verdict) if isinstance(verdict, str) else f"{name} says no")
 
+    def _last_value(self) -> float | None:
+        reported = self.shared.storage.get_trial(self.claim.trial_id).intermediate_values
+        return reported[max(reported)] if reported else None
+
     def _parameters(self) -> dict[str, Any]:
         return dict(self.trial.params)
 
@@ -213,9 +223,7 @@ def _value(name: str, metrics: dict[str, Any], facts: dict[str, Any]) -> float:
     return math.nan if value is None else float(value)
 
 
-def _call(
-    train: Train, context: HydraContext, cfg: DictConfig, folder: Path, number: int, watching: Watching
-) -> None:
+def _call(train: Train, context: HydraContext, cfg: DictConfig, folder: Path, number: int, watching: Watching) -> None:
     """Train as a job of Hydra's, so that its settings (environment, callbacks, `${hydra:...}`) hold."""
     raised: list[BaseException] = []
 

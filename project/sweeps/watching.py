@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import optuna
-import torch
 from lightning import Callback, LightningModule, Trainer
 
 from project.callbacks.loop_state import validations_done, validations_expected

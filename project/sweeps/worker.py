@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from project.errors import Stopped, UserError
 from project.sweeps.composing import Composer
-from project.sweeps.drawing import grid_points, make_pruner, sampler_for
+from project.sweeps.drawing import grid_points, make_pruner
 from project.sweeps.outcome import Failed, Outcome
 from project.sweeps.owners import WORKERS, Owner, living, started
 from project.sweeps.settings import Settings

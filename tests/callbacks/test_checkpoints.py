@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, is_whole, load_checkpoint
-from project.callbacks.checkpoints import Checkpoints, first_stale_sample, monitor_mode, resumable
+from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resumable
+from project.callbacks.monitor import monitor_mode
 from project.errors import Stopped, UserError
 from project.runs.resuming import resumed_config
 from project.train import train

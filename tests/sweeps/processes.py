@@ -2,11 +2,15 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
+
+from project.errors import UserError
 
 FORK = multiprocessing.get_context("fork")
 
@@ -44,3 +48,25 @@ def kill(child: BaseProcess) -> None:
     if child.is_alive() and child.pid is not None:
         os.kill(child.pid, signal.SIGKILL)
     child.join()
+
+
+def within_limits(work: Callable[[], str]) -> str:
+    """What `work` returns, or says in a `UserError`, within 5 seconds and half a GiB; otherwise how it was ended."""
+
+    def limited(send: Callable[[Any], None]) -> None:
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + 2**29, size + 2**29))
+        resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
+        try:
+            send(work())
+        except UserError as error:
+            send(str(error))
+        except MemoryError:
+            send("out of memory")
+
+    with process(limited) as (child, receive):
+        try:
+            return str(receive())
+        except EOFError:
+            child.join()
+            return f"ended with {child.exitcode}"

@@ -1,5 +1,6 @@
 """Small real sweeps, as commands of their own: what the tests of sweeps share."""
 
+import contextlib
 import csv
 import os
 import signal
@@ -96,10 +97,8 @@ def workers_of(folder: Path) -> list[int]:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def journal(folder: Path, url: str | None = None) -> optuna.Study | None:

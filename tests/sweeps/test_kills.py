@@ -1,5 +1,6 @@
 """Whatever is killed, and whenever: the same command ends with exactly the trials that were asked for, each once."""
 
+import contextlib
 import json
 import os
 import random
@@ -10,11 +11,30 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.sweeps.sweeping import SPACE, finish, kill_all, members, numbers, rows, start, sweep, trials, until, workers_of
+from tests.sweeps.sweeping import (
+    SPACE,
+    finish,
+    kill_all,
+    members,
+    numbers,
+    rows,
+    start,
+    sweep,
+    trials,
+    until,
+    workers_of,
+)
 
 pytestmark = pytest.mark.slow
 
-WORDS = (SPACE, "sweep/pruner=none", "sweep.workers=2", "sweep.n_trials=6", "sweep.max_retries=50", "trainer.max_epochs=6")
+WORDS = (
+    SPACE,
+    "sweep/pruner=none",
+    "sweep.workers=2",
+    "sweep.n_trials=6",
+    "sweep.max_retries=50",
+    "trainer.max_epochs=6",
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +127,8 @@ def test_a_worker_that_was_paused_and_taken_for_dead_does_no_harm(tmp_path: Path
     paused = next(trial for trial in trials(folder) if trial.number == 0).system_attrs["sweep:owner"]["pid"]
     os.kill(paused, signal.SIGSTOP)
     until(lambda: len(rows_of(folder, 0)) == 2)
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it was ended for certain
         os.kill(paused, signal.SIGCONT)
-    except ProcessLookupError:
-        pass
     code, said = finish(command)
     assert code == 0, said
     assert [trial.state.name for trial in trials(folder)] == ["COMPLETE"] * 3

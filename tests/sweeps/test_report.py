@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+from plotly.offline import get_plotlyjs
 
 from project.errors import UserError
 from project.report import main
@@ -567,7 +567,7 @@ def test_the_command_writes_the_page_without_torch(tmp_path: Path) -> None:
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{tmp_path / 'new' / 'page.html'}: 8 trials of lenet\n"
+    assert done.stdout == f"report of lenet: {tmp_path / 'new' / 'page.html'}\n"
     assert "val/accuracy 0.75" in Page(tmp_path / "new" / "page.html").said
     assert not (folder / "report.html").exists()
 
@@ -579,7 +579,7 @@ def test_the_command_reads_a_database(tmp_path: Path, run_command: Run) -> None:
     made(folder, several(), url=f"sqlite:///{tmp_path}/studies.db")
     done = run_command("report", f"sweep={folder}", f"sweep.storage=sqlite:///{tmp_path}/studies.db")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{folder / 'report.html'}: 8 trials of lenet\n"
+    assert done.stdout == f"report of lenet: {folder / 'report.html'}\n"
 
 
 def browse(page: Path, folder: Path) -> str:

@@ -1,11 +1,8 @@
 """Hydra's sweep syntax on one side, Optuna's distributions on the other; and the spaces that `conf/sweep` names."""
 
 import math
-import multiprocessing
 import random
-import resource
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,12 +23,13 @@ from optuna.trial import Trial
 
 from project.errors import UserError
 from project.runs.checks import check
+from project.runs.hydra_versions import DEFAULTS
 from project.sweeps.composing import Composer
 from project.sweeps.functions import function
 from project.sweeps.space import Space, override, parse, values_of
 from tests.conftest import CONF, choices
+from tests.sweeps.processes import within_limits
 
-FORK = multiprocessing.get_context("fork")
 SAMPLED: list[tuple[str, BaseDistribution]] = [
     ("a=1,2", CategoricalDistribution((1, 2))),
     ("a=relu,tanh,gelu", CategoricalDistribution(("relu", "tanh", "gelu"))),
@@ -86,7 +84,7 @@ SAMPLED: list[tuple[str, BaseDistribution]] = [
 @pytest.fixture
 def loader() -> Iterator[ConfigLoader]:
     """Hydra's, over `conf/`."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **DEFAULTS):
         yield GlobalHydra.instance().config_loader()
 
 
@@ -192,7 +190,7 @@ def test_what_cannot_be_read_is_refused_by_name(word: str, message: str) -> None
     ],
 )
 def test_a_range_without_ends_is_refused(word: str) -> None:
-    assert within_limits(word) == f"{word}: the ends must be finite"
+    assert parsed_within_limits(word) == f"{word}: the ends must be finite"
 
 
 @pytest.mark.parametrize(
@@ -205,33 +203,11 @@ def test_a_range_without_ends_is_refused(word: str) -> None:
     ],
 )
 def test_a_long_range_is_not_written_out(word: str, drawn: BaseDistribution) -> None:
-    assert within_limits(word) == repr({"a": drawn})
+    assert parsed_within_limits(word) == repr({"a": drawn})
 
 
-def within_limits(word: str) -> str:
-    """What `parse` says of `word` within seconds and half a GiB, in a process that is ended otherwise."""
-    receiver, sender = FORK.Pipe(duplex=False)
-
-    def work() -> None:
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + 2**29, size + 2**29))
-        resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
-        try:
-            sender.send(repr(parse({}, [word]).distributions))
-        except UserError as error:
-            sender.send(str(error))
-        except MemoryError:
-            sender.send("out of memory")
-
-    process = FORK.Process(target=work)
-    process.start()
-    sender.close()
-    try:
-        return str(receiver.recv())
-    except EOFError:
-        return f"ended with {process.exitcode}"
-    finally:
-        process.join()
+def parsed_within_limits(word: str) -> str:
+    return within_limits(lambda: repr(parse({}, [word]).distributions))
 
 
 @pytest.mark.parametrize("word", ["a=choice(a,b),c", "a=choice(choice(1,2),range(3))", "a=interval(0,1),2"])

@@ -230,7 +230,9 @@ def test_on_a_full_disk_a_record_is_whole_or_not_there(tmp_path: Path) -> None:
         with process(work) as (_, receive):
             told = receive()
         fits = room == len(line)
-        assert (told, path.read_bytes()) == (None if fits else errno.EFBIG, b'{"a":1}\n' + (line if fits else b"")), room
+        assert (told, path.read_bytes()) == (None if fits else errno.EFBIG, b'{"a":1}\n' + (line if fits else b"")), (
+            room
+        )
 
 
 def test_a_study_on_a_full_disk_can_be_read_and_goes_on_with_more_room(tmp_path: Path) -> None:
