@@ -1,4 +1,4 @@
-"""The project's Hydra plugins, where Hydra looks for plugins: imported by every start of it, so nothing heavy is here."""
+"""The project's plugins, where Hydra looks for plugins: every start of Hydra imports them, so nothing heavy is here."""
 
 from project.sweeps import local_launcher, sweeper
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
-from tensorboard.plugins.hparams.summary import session_end_pb
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -27,7 +27,10 @@ def write_hparams(folder: Path, parameters: dict[str, Any], metrics: dict[str, f
     values = {name: value if isinstance(value, PLAIN) else str(value) for name, value in parameters.items()}
     _, begin, end = hparams(values, metrics)
     if failed:
-        end = session_end_pb(STATUS_FAILURE)
+        plugin = end.value[0].metadata.plugin_data
+        content = HParamsPluginData.FromString(plugin.content)
+        content.session_end_info.status = STATUS_FAILURE
+        plugin.content = content.SerializeToString()
     writer = SummaryWriter(str(folder), filename_suffix=SUFFIX)
     try:
         for summary in (begin, end):

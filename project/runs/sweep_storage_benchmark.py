@@ -16,7 +16,8 @@ from typing import Any
 import optuna
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from optuna.samplers import TPESampler
+from omegaconf import OmegaConf
+from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState, create_trial
@@ -30,7 +31,7 @@ from project.sweeps.shared_study import SharedStudy
 from project.sweeps.space import Space, parse
 from project.sweeps.storage import JOURNAL
 
-SAMPLER = partial(TPESampler, multivariate=True, constant_liar=True)
+SAMPLER = CONF / "sweep" / "sampler" / "tpe.yaml"
 MANY = 10**9  # trials, which no study reaches here
 HALF = b'{"op_code":8,"worker_id":"killed","trial_id":0,"user_at'
 
@@ -49,7 +50,7 @@ def ask_and_tell(folder: Path, sizes: list[int], repeats: int) -> tuple[dict[str
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space, draw = _space(), random.Random(0)
     shared = _open(folder / "ours")
-    memory = optuna.create_study(sampler=SAMPLER(seed=0))
+    memory = optuna.create_study(sampler=_sampler(0))
     figures: dict[str, dict[str, float]] = {
         name: {} for name in ("ours", "ask", "suggest", "tell", "journal", "memory")
     }
@@ -61,7 +62,7 @@ def ask_and_tell(folder: Path, sizes: list[int], repeats: int) -> tuple[dict[str
             copy = folder / f"{size}.journal"
             shutil.copy(folder / "ours" / JOURNAL, copy)  # the file's form is Optuna's own
             journal = optuna.load_study(
-                study_name="speed", storage=JournalStorage(JournalFileBackend(str(copy))), sampler=SAMPLER(seed=0)
+                study_name="speed", storage=JournalStorage(JournalFileBackend(str(copy))), sampler=_sampler(0)
             )
             times: dict[str, list[float]] = {name: [] for name in figures}
             for repeat in range(repeats + 1):
@@ -95,6 +96,13 @@ def _space() -> Space:
         return parse({}, SPACE, GlobalHydra.instance().config_loader())
 
 
+def _sampler(number: int) -> BaseSampler:
+    """As a worker makes it for every trial."""
+    sampler = sampler_for(OmegaConf.to_container(OmegaConf.load(SAMPLER)), 0, number)  # type: ignore[arg-type]
+    assert sampler is not None
+    return sampler
+
+
 def _open(folder: Path) -> SharedStudy:
     return SharedStudy("speed", None, folder, ["minimize"], heartbeat=15)
 
@@ -111,9 +119,7 @@ def _one_of_ours(shared: SharedStudy, owner: Owner, space: Space, number: int) -
     claim = shared.claim(owner, MANY, 0)
     assert claim is not None
     asked = time.perf_counter()
-    sampler = sampler_for(SAMPLER, 0, claim.number)
-    assert sampler is not None
-    shared.study.sampler = sampler
+    shared.study.sampler = _sampler(claim.number)
     space.suggest(shared.trial(claim))
     suggested = time.perf_counter()
     shared.finish(claim, TrialState.COMPLETE, [random.Random(number).random()])

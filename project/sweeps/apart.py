@@ -1,8 +1,8 @@
 """Trainings on several devices, in a process of their own below the worker.
 
-Lightning forks such a training's ranks from the process that starts it, and to fork is safe only before that process has
-computed anything itself; a worker starts many. So each is started by a process that is forked from the worker, which
-computes nothing, and ends with the training.
+Lightning forks such a training's ranks from the process that starts it, and to fork is safe only before that process
+has computed anything itself; a worker starts many. So each is started by a process that is forked from the worker,
+which computes nothing, and ends with the training.
 """
 
 import contextlib

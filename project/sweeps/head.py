@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.errors import InstantiationException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
@@ -120,6 +121,9 @@ class Head:
             launcher = asked["launcher"] = self._launcher(worker)
             try:
                 asked["returned"] = launcher.launch([self._job(n, places) for n in range(settings.workers)], 0)
+                for number, result in enumerate(asked["returned"]):
+                    if result.status is JobStatus.FAILED:
+                        log.info("worker %d ended: %s", number, scrubbed(str(result._return_value), self.url))
             except Exception as error:  # a killed worker takes joblib's others with it
                 asked["error"] = scrubbed(f"{type(error).__name__}: {error}", self.url)
                 log.info("the launcher gave up (%s): once more", asked["error"].splitlines()[0][:200])
@@ -194,8 +198,8 @@ class Head:
         if given is not None:
             if len(given) != len(names):
                 raise UserError(
-                    f"sweep.directions={given} and sweep.objectives={names} differ in length: name each objective, e.g. "
-                    f"sweep.objectives=[{self.config.monitor},parameters]"
+                    f"sweep.directions={given} and sweep.objectives={names} differ in length: name each objective, "
+                    f"e.g. sweep.objectives=[{self.config.monitor},parameters]"
                 )
             return list(given)
         full = {"min": "minimize", "max": "maximize"}

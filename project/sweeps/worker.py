@@ -101,19 +101,22 @@ class Worker:
                         self.claim = claim
                         done += self._run(shared, claim, compose)
                         self.claim = None
-                except Stopped as stopped:
-                    print(stopped)
+                except Exception as error:
+                    if not isinstance(error, Stopped):
+                        traceback.print_exc()
+                        raise
+                    print(error)
                     if orders.parent is not None and os.getpid() == orders.parent[0]:
                         orders.stop.touch()  # the head's own process was asked
         return done
 
     def _run(self, shared: SharedStudy, claim: Claim, compose: Composer) -> int:
         """Train one trial and tell what it came to; 1 if it is finished."""
-        from project.sweeps.trial import run_trial  # torch and lightning
-
         outcome: Outcome
         folder = self.orders.folder / str(claim.number)
         try:
+            from project.sweeps.trial import run_trial  # torch and lightning
+
             outcome = run_trial(self.train, self.context, shared, claim, compose, self.orders)
         except (Stopped, KeyboardInterrupt) as stopped:
             shared.give_back(claim)

@@ -1,6 +1,10 @@
 """Which GPUs and how many threads each worker gets, by arithmetic alone."""
 
+import csv
 import os
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,12 @@ from project.errors import UserError
 from project.machine import usable_cores
 from project.sweeps.placing import Places, share_out, visible_gpus
 from project.sweeps.settings import Settings
+
+
+def seen(cfg: object) -> str:
+    """A constraint that rejects every trial and tells which GPUs its worker sees."""
+    time.sleep(1)  # so that no worker takes all trials
+    return str(os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def places(workers: int, gpus_per_worker: float | None = None, threads: int | None = 1, local: bool = True) -> Places:
@@ -163,3 +173,26 @@ def test_places_are_said_in_a_line() -> None:
     assert Places(None, None).said(1) == "1 worker"
     assert Places(2, None).said(3) == f"3 workers, 2 of {usable_cores()} cores each"
     assert Places(1, ["0", "0,1"]).said(2) == f"2 workers, 1 of {usable_cores()} cores each, GPU 0 0,1"
+
+
+@pytest.mark.slow
+def test_every_worker_of_a_sweep_sees_its_own_gpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,1,2,3")
+    done = run_command(
+        "train",
+        "model=mlp",
+        "data=shapes",
+        "optimizer.lr=interval(0.1,1)",
+        "sweep=default",
+        "sweep.workers=2",
+        "sweep.n_trials=4",
+        "sweep.gpus_per_worker=2",
+        "sweep.constraints=[tests.sweeps.test_placing.seen]",
+    )
+    assert "2 workers, " in done.stdout + done.stderr, done.stderr
+    with (tmp_path / "outputs" / "sweeps" / "default" / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["rejected"] * 4
+    assert {row["error"] for row in rows} == {"GPU-a,1", "2,3"}

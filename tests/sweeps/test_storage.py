@@ -153,7 +153,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     with process(work) as (_, first), process(work) as (_, second), process(work) as (_, third):
         assert [receive() for receive in (first, second, third)] == ["ready"] * count
         numbers = [receive() for receive in (first, second, third)]
-    assert sorted(sum(numbers, [])) == list(range(count * each))
+    assert sorted(number for those in numbers for number in those) == list(range(count * each))
     trials = study_in(tmp_path).get_trials()
     assert [(trial.number, trial.state, trial.value) for trial in trials] == [
         (number, TrialState.COMPLETE, float(number)) for number in range(count * each)
@@ -173,7 +173,12 @@ def test_a_lock_of_a_killed_process_stalls_nobody(tmp_path: Path) -> None:
     with process(hold) as (holder, receive):
         assert receive() is True
         done = threading.Event()
-        writer = threading.Thread(target=lambda: (one_trial(study), done.set()))
+
+        def write() -> None:
+            one_trial(study)
+            done.set()
+
+        writer = threading.Thread(target=write)
         writer.start()
         assert not done.wait(0.3)  # it waits for the living
         kill(holder)
