@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import CONF, choices
+from tests.conftest import CONF, choices, run_module
 
 ROOT = CONF.parent
 README = (ROOT / "README.md").read_text()
@@ -34,7 +34,17 @@ def test_it_opens_with_the_two_commands_that_ci_runs() -> None:
 
 
 def test_it_names_every_choice() -> None:
-    for group in ("model", "data", "cell", "optimizer", "scheduler", "trainer", "experiment"):
+    for group in (
+        "model",
+        "data",
+        "cell",
+        "optimizer",
+        "scheduler",
+        "trainer",
+        "experiment",
+        "sweep/sampler",
+        "sweep/pruner",
+    ):
         (row,) = re.findall(rf"^\| `{group}` \| (.*) \|$", README, re.MULTILINE)
         assert set(choices(group)) <= set(re.findall(r"`(\w+)`", row)), group
 
@@ -74,16 +84,21 @@ def _run(folder: Path, command: str) -> None:
         words += shlex.split(SHORT)
         if "data.path=" in command:
             words += ["data.batch_size=4", "data.truncate=16", "model.net.hidden_size=16"]
-        elif "data=" not in command and "resume=" not in command:
-            words += shlex.split(NEEDS_DOWNLOAD)
+        elif "model=lstm sweep=" not in command and "data=" not in command and "resume=" not in command:
+            needs = shlex.split(NEEDS_DOWNLOAD)
+            words += needs[:-1] if "sweep=resnet" in command else needs
         if "image_folder" in command:
             words += ["data.batch_size=8"]
+        if "sweep=" in command:
+            words += ["sweep.n_trials=2", "hydra/launcher=basic"]
+        if "model=lstm sweep=" in command:  # the source of a whole library is a long text
+            words += ["data=text", f"data.path={CONF / 'train.yaml'}", "data.batch_size=choice(2,4)", "data.truncate=4"]
+            words += ["data.test_fraction=0.1", "data.cache_folder=cache", "model.net.hidden_size=choice(8,16)"]
+        elif "sweep=resnet" in command:
+            words += ["data.batch_size=choice(8,16)"]
         if "lr_find" in command:
             words += ["model.net.depth=20", "data.train_images=300", "data.batch_size=8"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = run_module(*words[2:], cwd=folder)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 

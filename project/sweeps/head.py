@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 HERE = ("BasicLauncher", "LocalLauncher", "JoblibLauncher")  # their workers run on this machine
 IDLE_LAUNCHES = 3
+MOST_STUDIES = 1000  # of one sweep's name
 OF_A_SWEEP = "sweep"  # the study's user attribute that tells what is searched
 
 
@@ -64,6 +65,9 @@ class Head:
         self._forget_storage(words)
         own = ("sweep.", "sweep/", "+sweep.", "++sweep.")
         self.words = [word for word in words if not word.startswith(own)]
+        self.named = any(word.startswith("sweep.study_name=") for word in words) or any(
+            str(word).startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra
+        )
         self.space = self._space()
         self.objectives = self.settings.objectives or [str(config.monitor)]
         self.directions = self._directions()
@@ -82,6 +86,9 @@ class Head:
             log.info("hydra/launcher=basic runs one worker after another: sweep.workers=1")
             self.settings.workers = 1
         self.places = share_out(self.settings, self.local)
+        if config.hydra.launcher.get("n_jobs") == -1:  # joblib's: as many as there are cores
+            with read_write(config.hydra):
+                config.hydra.launcher.n_jobs = self.settings.workers
 
     def run(self) -> float | None:
         """Go on with the study until it has `n_trials` finished trials; the best value, of one objective.
@@ -91,15 +98,14 @@ class Head:
             UserError: too many trials failed, or no worker could be started.
         """
         os.environ[STORAGE] = self.url or ""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        shared, note = self._study()
         with logged_to(self.folder / "sweep.log"):
-            return self._run()
+            if note:
+                log.info(note)
+            return self._run(shared)
 
-    def _run(self) -> float | None:
-        settings = self.settings
-        shared = SharedStudy(settings.study_name, self.url, self.folder, self.directions, settings.heartbeat)
-        self._same_sweep(shared)
-        places = self.places
+    def _run(self, shared: SharedStudy) -> float | None:
+        settings, places = self.settings, self.places
         orders = self._orders(places, self.local)
         worker = Worker(self.train, HydraContext(self.context.config_loader, _no_callbacks()), self.config, orders)
         shown = Shown(shared, orders, self.objectives, lambda: self._write(shared))
@@ -219,12 +225,37 @@ class Head:
                     cfg = compose(words)
                     check(cfg, [], "train")
 
-    def _same_sweep(self, shared: SharedStudy) -> None:
-        """A study goes on with what it was begun with; how many trials, and how they are drawn, may change.
+    def _study(self) -> tuple[SharedStudy, str]:
+        """The study of this sweep, begun or to begin, and what is to be said of its name.
+
+        A study goes on with what it was begun with; how many trials, and how they are drawn, may change. Where its name
+        was not chosen, another sweep of the same name is another study: `resnet-2`.
 
         Raises:
-            UserError: something else was changed; says what.
+            UserError: the study that was named is another sweep; says what differs.
         """
+        first = self.settings.study_name
+        for number in range(1, MOST_STUDIES):
+            if number > 1:
+                self.settings.study_name = f"{first}-{number}"
+                self.folder = self.folder.with_name(self.settings.study_name)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name, beat = self.settings.study_name, self.settings.heartbeat
+            shared = SharedStudy(name, self.url, self.folder, self.directions, beat)
+            changed = self._changed(shared)
+            if not changed:
+                said = f"{first} is the study of another command, so this one is {name}" if number > 1 else ""
+                return shared, said
+            if self.named:
+                break
+        raise UserError(
+            f"the study {self.settings.study_name} in {self.folder} was begun with another sweep:\n  "
+            + "\n  ".join(changed)
+            + "\nTake the same command to go on with it, or begin another with sweep.study_name=<new name>"
+        )
+
+    def _changed(self, shared: SharedStudy) -> list[str]:
+        """What differs from the sweep that the study was begun with; a new one is begun with this."""
         now = {
             **{word.partition("=")[0]: word.partition("=")[2] for word in self.space.fixed},
             **{key: f"search {drawn}" for key, drawn in self.space.distributions.items()},
@@ -237,18 +268,12 @@ class Head:
             before = shared.study.user_attrs.get(OF_A_SWEEP)
             if before is None:
                 shared.study.set_user_attr(OF_A_SWEEP, now)
-                return
-        changed = [
+                return []
+        return [
             f"{key}: {before.get(key, 'not given')} before, {now.get(key, 'not given')} now"
             for key in dict.fromkeys([*before, *now])
             if before.get(key) != now.get(key)
         ]
-        if changed:
-            raise UserError(
-                f"the study {self.settings.study_name} in {self.folder} was begun with another sweep:\n  "
-                + "\n  ".join(changed)
-                + "\nTake the same command to go on with it, or begin another with sweep.study_name=<new name>"
-            )
 
     def _orders(self, places: Places, local: bool) -> Orders:
         began = time.time()

@@ -14,6 +14,8 @@ from optuna.trial import FrozenTrial
 from project.sweeps.results import BEST, best_trial, state_of
 from project.sweeps.shared_study import SharedStudy
 
+ENOUGH = 5  # trials before their importances mean something
+
 
 def summary(shared: SharedStudy, folder: Path, objectives: Sequence[str], directions: Sequence[str]) -> str:
     """The best trial and how to train it again, which parameters mattered, what pruning saved."""
@@ -31,14 +33,15 @@ def summary(shared: SharedStudy, folder: Path, objectives: Sequence[str], direct
         lines.append(f"the Pareto front, {len(front)} trials:")
         lines += [f"  trial {trial.number}: {_values(trial, objectives)}" for trial in front]
     weights = importances(shared.study, len(directions))
-    if weights:
+    if weights and counted["complete"] >= ENOUGH:
         lines.append("importance: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
     saved, whole = validations_saved(trials)
     if saved:
         lines.append(f"pruning saved {saved} of {whole} epochs ({saved / whole:.0%})")
+    place = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     lines += [
-        f"train the best again: python -m project.train experiment={folder / BEST}",
-        f"look at it:           open {folder / 'report.html'}; tensorboard --logdir {folder}",
+        f"train the best again: python -m project.train experiment={place / BEST}",
+        f"look at it:           open {place / 'report.html'}; tensorboard --logdir {place}",
     ]
     return "\n".join(lines)
 
