@@ -5,8 +5,11 @@ class UserError(Exception):
     """What is wrong, the value, what to do, in one or two lines: printed without a stack trace; the exit code is 1."""
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """The run was asked to stop and has written what it needs to go on.
+
+    Like `KeyboardInterrupt` no `Exception`: it arrives anywhere, also where a library turns every exception into one of
+    its own.
 
     Args:
         message: says how to go on.
@@ -16,3 +19,6 @@ class Stopped(Exception):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[str, int]]:
+        return Stopped, (str(self), self.signal)

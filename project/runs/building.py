@@ -8,7 +8,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from project.data.module import DataModule
-from project.errors import Stopped, UserError
+from project.errors import UserError
 from project.runs.hydra_versions import instantiate
 
 
@@ -17,13 +17,12 @@ def build(node: DictConfig, **arguments: Any) -> Any:
 
     Raises:
         UserError: its arguments are refused by what they are given to; anything else that goes wrong is left as it is.
-        Stopped: a signal arrived meanwhile.
     """
     try:
         return instantiate(node, **arguments)
     except InstantiationException as error:
         cause = error.__cause__ or error
-        if isinstance(cause, UserError | Stopped):
+        if isinstance(cause, UserError):
             raise cause from None
         if isinstance(cause, OSError):
             raise UserError(f"cannot use {cause.filename or 'the disk'}: {cause.strerror or cause}") from error

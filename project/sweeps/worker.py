@@ -29,6 +29,7 @@ from project.sweeps.space import Space
 
 STORAGE = "PROJECT_SWEEP_STORAGE"  # in the environment: a database's URL may hold a password
 POLL = 0.5  # seconds
+SECONDS_TO_STOP = 60.0  # then once more, which ends a training at once
 
 Train = Callable[..., float]
 
@@ -101,11 +102,11 @@ class Worker:
                         self.claim = claim
                         done += self._run(shared, claim, compose)
                         self.claim = None
-                except Exception as error:
-                    if not isinstance(error, Stopped):
-                        traceback.print_exc()
-                        raise
-                    print(error)
+                except Exception:
+                    traceback.print_exc()
+                    raise
+                except Stopped as stopped:
+                    print(stopped)
                     if orders.parent is not None and os.getpid() == orders.parent[0]:
                         orders.stop.touch()  # the head's own process was asked
         return done
@@ -135,7 +136,7 @@ class Worker:
 
     def _is_over(self, shared: SharedStudy) -> bool:
         orders, limit = self.orders, self.orders.settings.max_failures
-        if orders.stop.exists() or (orders.deadline is not None and time.time() >= orders.deadline):
+        if self._must_stop(time.time()):
             return True
         return limit is not None and len(failures(shared, orders.began)) >= limit
 
@@ -145,7 +146,7 @@ class Worker:
         ended = threading.Event()
 
         def watch() -> None:
-            beaten, asked = 0.0, False
+            beaten = asked = 0.0
             while not ended.wait(POLL):
                 now = time.time()
                 if now - beaten >= self.orders.settings.heartbeat:
@@ -153,8 +154,8 @@ class Worker:
                     with contextlib.suppress(Exception):  # a database may be away for a while
                         owner.beat()
                         shared.beat(self.claim)
-                if not asked and self._must_stop(now):
-                    asked = True
+                if now - asked >= SECONDS_TO_STOP and self._must_stop(now):
+                    asked = now
                     os.kill(os.getpid(), signal.SIGTERM)
 
         thread = threading.Thread(target=watch, daemon=True)
