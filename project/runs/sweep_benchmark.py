@@ -84,6 +84,12 @@ class Run:
         """Seconds from the first training's begin to the last one's end."""
         return max(line["end"] for line in self.lines) - min(line["begin"] for line in self.lines)
 
+    def busy(self, workers: int) -> float:
+        """Per cent of the workers' time in which they train, as long as there are trials that nobody has begun."""
+        first, last = (of(line["begin"] for line in self.lines) for of in (min, max))
+        trained = sum(max(0.0, min(line["end"], last) - line["begin"]) for line in self.lines)
+        return 100 * float(trained) / (workers * (last - first)) if last > first else 100.0
+
     @property
     def trained(self) -> float:
         """Seconds of all trainings together."""
@@ -283,7 +289,7 @@ def _in_turn(
         for side in ("ours", "batches"):
             training = FakeTraining(str(folder), durations=seconds, seed=repeat)
             run = run_sweep(side, training, len(seconds), workers, words)
-            found[side].append({"wall": run.wall, "whole": run.whole})
+            found[side].append({"wall": run.wall, "whole": run.whole, "busy": run.busy(workers)})
     return found
 
 
@@ -300,13 +306,15 @@ def _schedules(found: dict[str, Any]) -> str:
                 "from": f"{min(over):.3f}",
                 "to": f"{max(over):.3f}",
                 "% busy": f"{_busy(found['even'], walls):.0f}",
+                "while some wait": f"{median(run['busy'] for run in found[side]):.0f}",
                 "with start-up s": f"{median(run['whole'] for run in found[side]):.2f}",
             }
         )
     return (
-        f"{table(rows)}\nwall: from the first training's begin to the last one's end. ideal: whoever is free takes the "
-        f"next, without overhead: {median(found['ideal']):.2f} s, {_busy(found['even'], found['ideal']):.0f} % busy; "
-        f"if all ended at once: {median(found['even']):.2f} s"
+        f"{table(rows)}\nwall: from the first training's begin to the last one's end; the workers train for % busy of "
+        f"this time; while some wait: the same until the last trial is begun\n"
+        f"ideal: whoever is free takes the next, without overhead: {median(found['ideal']):.2f} s, "
+        f"{_busy(found['even'], found['ideal']):.0f} % busy; if all ended at once: {median(found['even']):.2f} s"
     )
 
 

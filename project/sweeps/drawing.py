@@ -3,12 +3,18 @@
 import hashlib
 import itertools
 import math
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.errors import InstantiationException
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
+from optuna.trial import FrozenTrial
 
 from project.errors import UserError
 from project.runs.hydra_versions import instantiate
@@ -17,15 +23,42 @@ from project.sweeps.space import Space
 EXTRA = "pip install '.[samplers]'"
 MOST_POINTS = 1_000_000
 DEFAULT = {"_target_": "optuna.samplers.TPESampler"}
+# imported by Optuna when the first parameter is drawn
+NEEDS = {"CmaEsSampler": "cmaes", "GPSampler": "scipy", "QMCSampler": "scipy", "WilcoxonPruner": "scipy"}
 Config = dict[str, Any] | None
 
 
-def sampler_for(config: Config, seed: int, number: int) -> BaseSampler | None:
+class Quasi(QMCSampler):
+    """Draws point `number` of the sequence: no trial has another's, whoever draws at the same time or dies.
+
+    Optuna's own counts points in the storage, where two workers may read the same count, and draws by chance until a
+    first trial is finished.
+
+    Args:
+        number: of the trial.
+        space: what is searched; what else a function suggests is drawn by chance, with `seed_of_chance`.
+    """
+
+    def __init__(self, number: int, space: Space, seed_of_chance: int, **arguments: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(independent_sampler=RandomSampler(seed=seed_of_chance), **arguments)
+        self.number, self.space = number, space
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {key: drawn for key, drawn in self.space.distributions.items() if not drawn.single()}
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self.number
+
+
+def sampler_for(config: Config, seed: int, number: int, space: Space | None = None) -> BaseSampler | None:
     """The sampler that draws trial `number`, with a seed of its own: workers and restarts never repeat each other.
 
     Args:
         config: a sampler's class (`_target_`) and its arguments; None: Optuna's default.
         seed: of the sweep.
+        space: what is searched, which a quasi-random sequence must know.
 
     Returns:
         None for a grid, whose points are dealt out by number.
@@ -35,9 +68,15 @@ def sampler_for(config: Config, seed: int, number: int) -> BaseSampler | None:
     """
     if _is(config, "GridSampler"):
         return None
-    # a quasi-random sequence is one sequence for all, numbered by the study
     of_its_own = int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
-    return _made(config or DEFAULT, "sweep/sampler", seed=seed if _is(config, "QMCSampler") else of_its_own)
+    if config is not None and _is(config, "QMCSampler"):  # one sequence for all
+        _check_packages(config, "sweep/sampler")
+        arguments = {key: value for key, value in config.items() if key != "_target_"}
+        try:
+            return Quasi(number, space or Space({}), of_its_own, **{**arguments, "seed": seed})
+        except (TypeError, ValueError) as error:
+            raise UserError(f"sweep/sampler: {' '.join(str(error).split())}") from error
+    return _made(config or DEFAULT, "sweep/sampler", seed=of_its_own)
 
 
 def make_pruner(config: Config) -> BasePruner:
@@ -66,13 +105,13 @@ def grid_points(config: Config, space: Space) -> list[dict[str, Any]] | None:
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
 
 
-def _steps(key: str, drawn: Any) -> list[Any]:
+def _steps(key: str, drawn: Any) -> Sequence[Any]:
     if isinstance(drawn, CategoricalDistribution):
         return list(drawn.choices)
     if isinstance(drawn, IntDistribution) and not drawn.log:
-        return list(range(drawn.low, drawn.high + 1, drawn.step))
+        return range(drawn.low, drawn.high + 1, drawn.step)
     if isinstance(drawn, IntDistribution):
-        return list(range(drawn.low, drawn.high + 1))
+        return range(drawn.low, drawn.high + 1)
     assert isinstance(drawn, FloatDistribution)
     if drawn.step is None:
         raise UserError(
@@ -80,6 +119,8 @@ def _steps(key: str, drawn: Any) -> list[Any]:
             "range(start,stop,step)"
         )
     count = round((drawn.high - drawn.low) / drawn.step) + 1
+    if count > MOST_POINTS:
+        return range(count)  # not to be written out
     return [round(drawn.low + index * drawn.step, 12) for index in range(count)]
 
 
@@ -87,11 +128,16 @@ def _is(config: Config, name: str) -> bool:
     return config is not None and str(config["_target_"]).endswith(f".{name}")
 
 
+def _check_packages(config: dict[str, Any], group: str) -> None:
+    name = NEEDS.get(str(config["_target_"]).rpartition(".")[2])
+    if name is not None and find_spec(name) is None:
+        raise UserError(f"{group} needs a package that is not installed ({name}): {EXTRA}")
+
+
 def _made(config: dict[str, Any], group: str, **arguments: Any) -> Any:
+    _check_packages(config, group)
     try:
         return instantiate(config, **arguments)
     except InstantiationException as error:
         cause = error.__cause__ or error
-        if isinstance(cause, ImportError):
-            raise UserError(f"{group} needs a package that is not installed ({cause}): {EXTRA}") from error
         raise UserError(f"{group}: {' '.join(str(cause).split())}") from error

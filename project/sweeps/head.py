@@ -17,6 +17,7 @@ from hydra.core.utils import JobStatus
 from hydra.errors import InstantiationException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
+from optuna.samplers import CmaEsSampler
 
 from project.callbacks.monitor import monitor_mode
 from project.errors import Stopped, UserError
@@ -78,7 +79,9 @@ class Head:
         if points is not None:
             self.settings.n_trials = min(self.settings.n_trials, len(points))
         make_pruner(self.settings.pruner)
-        sampler_for(self.settings.sampler, 0, 0)
+        sampler = sampler_for(self.settings.sampler, 0, 0, self.space)
+        if len(self.directions) > 1 and isinstance(sampler, CmaEsSampler):
+            raise UserError("sweep/sampler=cmaes knows one objective only: take tpe, gp, nsga2 or random")
         self._check_space()
         launcher = str(self.config.hydra.launcher._target_).rpartition(".")[2]
         self.local = launcher in HERE
@@ -296,7 +299,7 @@ class Head:
             *self.space.fixed,
         ]
         if places.gpus is not None:
-            words.append(override("+hydra.job.env_set.CUDA_VISIBLE_DEVICES", f"'{places.gpus[number]}'"))
+            words.append(override("+hydra.job.env_set.CUDA_VISIBLE_DEVICES", places.gpus[number]))
         return words
 
     def _launcher(self, worker: Worker | None) -> Any:

@@ -1,5 +1,6 @@
 """Which workers live: each holds a file lock for life, which the kernel lets go of the moment that it dies."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -12,10 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 WORKERS = ".workers"
 BEATS_MISSED = 4
+SECONDS_TO_WAKE = 1.0  # a machine that has slept finds all its workers silent
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Owner:
 
     Attributes:
         token: of this worker alone.
-        machine: its host and boot: only there a free lock is a proof.
+        machine: its host, boot and container: only there a free lock is a proof, and a process's number its name.
         pid: its process.
         started: when that began, in the kernel's ticks, since numbers of processes are used again; "" if not known.
         lock: the file that it keeps locked; its time of change is its last sign of life.
@@ -46,12 +48,13 @@ class Owner:
 
 @cache
 def this_machine() -> str:
-    """Host name and boot: a file lock that is free tells of the dead on this machine only."""
+    """Host name, boot, and the numbering of processes (each container has its own)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        numbering = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
-        boot = ""
-    return f"{socket.gethostname()} {boot}".strip()
+        boot = numbering = ""
+    return f"{socket.gethostname()} {boot} {numbering}".strip()
 
 
 @contextmanager
@@ -66,7 +69,9 @@ def living(folder: Path) -> Iterator[Owner]:
     path.unlink(missing_ok=True)
 
 
-def is_alive(record: dict[str, Any] | None, heartbeat: float, stale: bool | None = None) -> bool:
+def is_alive(
+    record: dict[str, Any] | None, heartbeat: float, stale: bool | None = None, folder: Path | None = None
+) -> bool:
     """Whether the worker of a trial's owner record lives.
 
     On this machine a lock that is free proves a death. A worker that holds its lock and gives no sign of life (it was
@@ -76,27 +81,41 @@ def is_alive(record: dict[str, Any] | None, heartbeat: float, stale: bool | None
         record: `Owner.record()`; None: nobody owns the trial.
         heartbeat: seconds between two signs of life.
         stale: what the storage says of the signs of life; None: it keeps none, so the lock file's time tells.
+        folder: the sweep's, as it is called here; None: as the worker calls it.
     """
     if record is None:
         return False
     lock, pid = Path(record["lock"]), int(record["pid"])
+    if folder is not None:
+        lock = folder / WORKERS / lock.name
     here = record["machine"] == this_machine()
     if here and (not _is_held(lock) or started(pid) != record["started"]):
         return False  # processes that it had forked may keep its lock a little longer
-    silent = _is_silent(lock, heartbeat) if lock.exists() else bool(stale)
-    if silent and here:
-        _end(pid)
-    return not silent
+    # a worker that ends takes its lock file with it; those of a database may share no folder with this one
+    silent = _is_silent(lock, heartbeat) if lock.exists() else stale is not False
+    if not (silent and here):
+        return not silent
+    waited = time.monotonic()
+    while time.monotonic() - waited < SECONDS_TO_WAKE:
+        time.sleep(0.1)
+        if not _is_silent(lock, heartbeat):
+            return True
+    return not _end(pid)
 
 
 def _is_held(lock: Path) -> bool:
-    if not lock.exists():
+    """Asked without `filelock`, of which some versions touch the file, which would be a sign of life."""
+    try:
+        file = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
         return False
     try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True  # or it cannot be told here: then the signs of life do
+    finally:
+        os.close(file)
+    return False
 
 
 def _is_silent(lock: Path, heartbeat: float) -> bool:
@@ -128,15 +147,16 @@ def started(pid: int) -> str | None:
     return None if state in "ZX" else fields[18]
 
 
-def _end(pid: int) -> None:
-    """A paused process would wake up and write into a folder that another one trains in."""
+def _end(pid: int) -> bool:
+    """A paused process would wake up and write into a folder that another one trains in; whether it has ended."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
-        return
+        return True
+    except PermissionError:
+        return False  # another user's
     for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
+        if started(pid) is None:
+            return True
         time.sleep(0.01)
+    return False

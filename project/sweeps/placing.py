@@ -1,5 +1,6 @@
 """Which cores and GPUs each worker of this machine gets."""
 
+import math
 import os
 import subprocess
 from dataclasses import dataclass
@@ -38,26 +39,23 @@ def share_out(settings: Settings, local: bool) -> Places:
     share = settings.gpus_per_worker
     if share is None:
         return Places(threads, [gpus[worker % len(gpus)] for worker in range(settings.workers)] if gpus else None)
-    whole = int(share) if share >= 1 else 1
-    needed = settings.workers * share
-    if needed > len(gpus) + 1e-9:
+    each, on_one = (int(share), 1) if share >= 1 else (1, int(1 / share + 1e-9))
+    needed = math.ceil(settings.workers / on_one) * each
+    if needed > len(gpus):
         raise UserError(
-            f"sweep.workers={settings.workers} with sweep.gpus_per_worker={share} need {needed:g} GPUs; there are "
+            f"sweep.workers={settings.workers} with sweep.gpus_per_worker={share} need {needed} GPUs; there are "
             f"{len(gpus)}: take fewer workers, or a smaller share"
         )
-    if share >= 1:
-        return Places(
-            threads, [",".join(gpus[worker * whole : (worker + 1) * whole]) for worker in range(settings.workers)]
-        )
-    on_one = int(1 / share + 1e-9)
-    return Places(threads, [gpus[worker // on_one] for worker in range(settings.workers)])
+    firsts = [worker // on_one * each for worker in range(settings.workers)]
+    return Places(threads, [",".join(gpus[first : first + each]) for first in firsts])
 
 
 def visible_gpus() -> list[str]:
     """The CUDA devices that this process may use, by index or UUID, without starting CUDA."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip() and name.strip() != "-1"]
+        names = [name.strip() for name in chosen.split(",") if name.strip()]
+        return names[: names.index("-1")] if "-1" in names else names  # CUDA ends the list there
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

@@ -52,7 +52,7 @@ class SharedStudy:
     def __init__(self, name: str, url: str | None, folder: Path, directions: Sequence[str], heartbeat: float) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._arguments = (name, url, folder, directions, heartbeat)
-        self.heartbeat = heartbeat
+        self.folder, self.heartbeat = folder, heartbeat
         storage = open_storage(url, folder, heartbeat)
         self.lock = study_lock(url, folder, name)
         with self.lock():
@@ -166,7 +166,10 @@ class SharedStudy:
             trial
             for trial in running
             if not is_alive(
-                trial.system_attrs.get(OWNER), self.heartbeat, None if stale is None else trial._trial_id in stale
+                trial.system_attrs.get(OWNER),
+                self.heartbeat,
+                None if stale is None else trial._trial_id in stale,
+                self.folder,
             )
         ]
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -14,6 +15,7 @@ from hydra.core.override_parser.types import (
     Quote,
     QuotedString,
     RangeSweep,
+    Sweep,
     Transformer,
 )
 from hydra.errors import HydraException
@@ -57,6 +59,11 @@ class Space:
             more = self.function(trial)
             if not isinstance(more, Mapping) or not all(isinstance(key, str) for key in more):
                 raise UserError(f"sweep.space must return a dict of overrides by key, got {more!r}")
+            fixed = {_key(word) for word in self.fixed}
+            for key in more:
+                if _key(key) in values or _key(key) in fixed:
+                    how = "searched" if _key(key) in values else "fixed"
+                    raise UserError(f"sweep.space sets {_key(key)}, which is {how} already: leave one of the two out")
             values |= more
         return [override(key, value) for key, value in values.items()]
 
@@ -66,12 +73,24 @@ class Space:
 
 
 def override(key: str, value: Any) -> str:
-    """The word of a command line that sets `key` to `value`."""
+    """The word of a command line that sets `key` to `value`.
+
+    Raises:
+        UserError: a config cannot hold the value.
+    """
+    value = value.item() if hasattr(value, "item") else value  # a number of numpy's or torch's
     if isinstance(value, str):
         text = value if _reads_as_itself(value) else QuotedString(value, quote=Quote.double).with_quotes()
     else:
-        text = repr(value) if isinstance(value, float) else Transformer.str(value)
+        try:
+            text = repr(value) if isinstance(value, float) else Transformer.str(value)
+        except (AssertionError, ValueError) as error:
+            raise UserError(f"{key}: a config holds numbers, texts, lists and dicts of them, got {value!r}") from error
     return f"{key}={text}"
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
 
 
 def _reads_as_itself(text: str) -> bool:
@@ -108,22 +127,24 @@ def parse(
     parser = OverridesParser.create(config_loader=loader)  # type: ignore[arg-type]
     own = [_parsed(parser, f"{key}={_syntax(key, text)}", f"sweep.params.{key}") for key, text in params.items()]
     given = [_parsed(parser, word, word) for word in words]
-    searched = {word.key_or_group: word for word in own if word.is_sweep_override()}
+    searched = {_name(word): word for word in own if word.is_sweep_override()}
     swept: set[str] = set()
     for word in given:
         if word.is_sweep_override():
-            if word.key_or_group in swept:
-                raise UserError(f"{word.key_or_group} is searched twice on the command line: choose one")
-            swept.add(word.key_or_group)
-            searched[word.key_or_group] = word
-    fixed = [word for word in own if not word.is_sweep_override() and word.key_or_group not in swept]
+            if _name(word) in swept:
+                raise UserError(f"{_name(word)} is searched twice on the command line: choose one")
+            swept.add(_name(word))
+            searched[_name(word)] = word
+    fixed = [word for word in own if not word.is_sweep_override() and _name(word) not in swept]
     fixed += [word for word in given if not word.is_sweep_override()]
     for word in fixed:
-        if word.key_or_group in searched:
-            space = str(searched[word.key_or_group].input_line)
+        if _name(word) in searched:
+            space = str(searched[_name(word)].input_line)
+            only = ""
+            if not word.is_delete() and word.value() is not None:  # Hydra's choice takes no null
+                only = f"; to search one value only, write '{_name(word)}=choice({word.get_value_string()})'"
             raise UserError(
-                f"{word.key_or_group} is both fixed ({word.input_line}) and searched ({space}): leave one out; "
-                f"to search one value only, write '{word.key_or_group}=choice({word.get_value_element_as_str()})'"
+                f"{_name(word)} is both fixed ({word.input_line}) and searched ({space}): leave one out{only}"
             )
     if not searched and function is None:
         raise UserError(
@@ -136,10 +157,17 @@ def parse(
 
 def _parsed(parser: OverridesParser, line: str, name: str) -> Override:
     try:
-        return parser.parse_override(line)
+        word = parser.parse_override(line)
     except HydraException as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{name} cannot be read: {reason}. For signs such as {{}} () , = use quotes") from error
+    word.config_loader = parser.config_loader  # which glob asks; `parse_override` does not hand it on
+    return word
+
+
+def _name(word: Override) -> str:
+    """The key, with the package of a group that has one."""
+    return word.key_or_group if word.package is None else f"{word.key_or_group}@{word.package}"
 
 
 def _syntax(key: str, text: Any) -> str:
@@ -156,7 +184,7 @@ def _distribution(word: Override) -> BaseDistribution:
     Raises:
         UserError: it is empty, or its logarithm does not exist.
     """
-    key, line = word.key_or_group, word.input_line
+    key, line = _name(word), word.input_line
     if word.is_delete() or word.is_add() or word.is_force_add():
         raise UserError(f"{line}: what is searched must exist already, so it is written without + or ~: {key}=...")
     sweep = word._value
@@ -164,9 +192,16 @@ def _distribution(word: Override) -> BaseDistribution:
         shuffled = isinstance(sweep, ChoiceSweep) and sweep.shuffle
         if shuffled or getattr(sweep, "tags", None):
             raise UserError(f"{line}: a choice is drawn from as it is, without shuffle or tags")
-        values = tuple(dict.fromkeys(_choice(value) for value in word.sweep_iterator()))
+        found = list(word.sweep_iterator())
+        if any(isinstance(value, Sweep) for value in found):
+            raise UserError(f"{line}: there is a search inside of another: write one choice(...)")
+        values = tuple({(type(value), value): value for value in map(_choice, found)}.values())
         if not values:
             raise UserError(f"{line}: there is nothing to choose from")
+        for value in values:
+            same = [other for other in values if other == value]
+            if len(same) > 1:
+                raise UserError(f"{line}: {same[0]} and {same[1]} are the same to the sampler: leave one out")
         return CategoricalDistribution(values)
     assert isinstance(sweep, IntervalSweep | RangeSweep)
     unknown = sweep.tags - {"log"}
@@ -197,15 +232,20 @@ def _range(line: str, sweep: RangeSweep, log: bool) -> BaseDistribution:
         raise UserError(f"{line}: a step of 0 gets nowhere")
     if sweep.shuffle:
         raise UserError(f"{line}: a range is drawn from as it is, without shuffle")
-    values = list(sweep.range())
-    if not values:
+    if not all(map(math.isfinite, (start, stop, step))):
+        raise UserError(f"{line}: the ends must be finite")
+    whole = all(isinstance(number, int) for number in (start, stop, step))
+    # a last value that only rounding puts below the end is none: range(0,0.3,0.1) ends with 0.2
+    count = len(range(start, stop, step)) if whole else math.ceil(round((stop - start) / step, 9))  # type: ignore[arg-type]
+    if count < 1:
         raise UserError(f"{line}: the range is empty: from {start} to below {stop} in steps of {step}")
-    low, high = min(values), max(values)
+    last = start + (count - 1) * step if whole else float(Decimal(str(start)) + (count - 1) * Decimal(str(step)))
+    low, high = min(start, last), max(start, last)
     if log and low <= 0:
         raise UserError(f"{line}: a logarithmic range must begin above 0, got {low}")
     if log and abs(step) != 1:
         raise UserError(f"{line}: a logarithmic range has no steps")
-    if all(isinstance(value, int) for value in values):
+    if whole:
         return IntDistribution(int(low), int(high), log=log, step=1 if log else abs(int(step)))
     if log:
         return FloatDistribution(float(low), float(high), log=True)

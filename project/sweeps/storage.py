@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
@@ -21,6 +22,8 @@ from project.errors import UserError
 
 JOURNAL = "study"
 _LOCKS = "project_sweep_locks"
+_OF_USER = re.compile(r"(://[^:/?#\s]*:)(.+)(@)")
+_IN_QUERY = re.compile(r"([?&;][^=&;\s]*(?:pass|pwd|secret|token)[^=&;\s]*=)([^&;#\s]+)", re.IGNORECASE)
 
 
 class KernelLock:
@@ -76,7 +79,9 @@ class Journal(JournalFileBackend):
             with Path(self._file_path).open("ab", buffering=0) as file:
                 begin = file.tell()
                 try:
-                    file.write(text)
+                    left = memoryview(text)
+                    while left:  # what a disk has no room for is left out without a word, until nothing fits
+                        left = left[file.write(left) :]
                     os.fdatasync(file.fileno()) if hasattr(os, "fdatasync") else os.fsync(file.fileno())
                 except OSError:
                     with contextlib.suppress(OSError):
@@ -138,6 +143,8 @@ def open_storage(url: str | None, folder: Path, heartbeat: float) -> BaseStorage
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
         return JournalStorage(Journal(str(folder / JOURNAL)))
+    if url.startswith("sqlite") and (not url.partition("///")[2].partition("?")[0] or ":memory:" in url):
+        raise UserError(f"sweep.storage={url} is in the memory of one process: give a file, sqlite:///study.db")
     try:
         arguments: dict[str, Any] = {"pool_pre_ping": True}
         if url.startswith("sqlite"):
@@ -191,18 +198,22 @@ class _RowLock:
 
 
 def masked(url: str) -> str:
-    """`url` with stars for its password."""
-    return re.sub(r"(://[^:/@\s]*):.*@", r"\1:***@", url)
+    """`url` with stars for its passwords."""
+    return _IN_QUERY.sub(r"\1***", _OF_USER.sub(r"\1***\3", url))
 
 
 def scrubbed(text: str, url: str | None) -> str:
-    """`text` without the password of `url`, as it stands in it and as it reads decoded."""
-    from urllib.parse import unquote
-
-    found = re.search(r"://[^:/@\s]*:(.*)@", url or "")
-    if found and found[1]:
-        for secret in {found[1], unquote(found[1])}:
-            text = text.replace(secret, "***")
+    """`text` without the passwords of `url`, as they stand in it and as they read decoded."""
+    if url is None:
+        return text
+    text = text.replace(url, masked(url))
+    secrets = [value for _, value in _IN_QUERY.findall(url)]
+    if found := _OF_USER.search(url):
+        first, *rest = found[2].split("@")  # a driver may take the first @ for the password's end
+        secrets += [found[2], first, *(f"{part}@" for part in rest)]
+    for secret in sorted({*secrets, *map(unquote, secrets)}, key=len, reverse=True):
+        if secret.strip("@"):
+            text = text.replace(secret, "***@" if secret.endswith("@") else "***")
     return text
 
 

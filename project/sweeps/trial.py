@@ -47,7 +47,11 @@ def run_trial(
         Lost: another worker has taken the trial.
         Exception: whatever the training raised.
     """
-    return _Trial(train, context, shared, claim, compose, orders).run()
+    try:
+        trial = _Trial(train, context, shared, claim, compose, orders)
+    except optuna.TrialPruned:  # of the function that draws parameters
+        return Rejected(facts={"rejected": "the space says no"})
+    return trial.run()
 
 
 class _Trial:
@@ -55,7 +59,7 @@ class _Trial:
         self, train: Train, context: HydraContext, shared: SharedStudy, claim: Claim, compose: Composer, orders: Orders
     ) -> None:
         self.train, self.context, self.shared, self.claim, self.orders = train, context, shared, claim, orders
-        sampler = sampler_for(orders.settings.sampler, orders.settings.seed, claim.number)
+        sampler = sampler_for(orders.settings.sampler, orders.settings.seed, claim.number, orders.space)
         if sampler is not None:
             shared.study.sampler = sampler
         self.trial = shared.trial(claim)

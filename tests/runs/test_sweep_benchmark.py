@@ -40,6 +40,12 @@ def test_the_wall_time_begins_and_ends_with_trainings() -> None:
     assert (run.wall, run.trained) == (4.5, 5.5)
 
 
+def test_workers_are_busy_or_not_while_trials_wait() -> None:
+    lines = [{"begin": 10.0, "end": 12.0}, {"begin": 10.0, "end": 16.0}, {"begin": 14.0, "end": 99.0}]
+    assert Run(lines, whole=0.0, parts=[]).busy(2) == 100 * (2 + 4) / (2 * 4)
+    assert Run(lines[:1], whole=0.0, parts=[]).busy(2) == 100
+
+
 def test_the_command_names_every_part() -> None:
     assert tuple(NAMES) == SWEEP_PARTS
 
@@ -68,6 +74,7 @@ def test_no_schedule_beats_the_ideal_one(measured: tuple[list[str], Figures], pa
     assert found["even"][0] <= found["ideal"][0]
     for side in ("ours", "batches"):
         assert found["ideal"][0] <= found[side][0]["wall"] < found[side][0]["whole"]
+        assert 0 < found[side][0]["busy"] <= 100
 
 
 @pytest.mark.slow
