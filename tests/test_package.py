@@ -31,7 +31,7 @@ def test_the_wheel_holds_code_and_configs_and_nothing_else(wheel: Path) -> None:
         names = set(archive.namelist())
     configs = {f"project/conf/{path.relative_to(CONF)}" for path in CONF.rglob("*.yaml")}
     assert configs <= names
-    assert all(name.startswith(("project/", "project-")) for name in names)
+    assert all(name.startswith(("project/", "project-", "hydra_plugins/")) for name in names)
     assert not any("tests" in name for name in names)
 
 

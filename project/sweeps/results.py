@@ -94,7 +94,9 @@ def best_config(trial: FrozenTrial, folder: Path, objectives: Sequence[str], cou
         if not group.startswith(("hydra/", "sweep")) and group != "experiment" and choice is not None
     }
     del chosen["trainer"]  # a preset would win over the values below
-    base = compose.loader.load_sweep_config(compose.master, [f"{group}={choice}" for group, choice in chosen.items()])
+    own = {group: choice for group, choice in choices(cfg).items() if group in ("hydra/launcher", "hydra/sweeper")}
+    words = [f"{group}={choice}" for group, choice in (own | chosen).items()]
+    base = compose.loader.load_sweep_config(compose.master, words)
     values = difference(base, cfg)
     value = ", ".join(f"{name} {number:.6g}" for name, number in zip(objectives, trial.values or [], strict=False))
     head = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.sweeps.postgres import postgres_url
+from tests.sweeps.postgres import PASSWORD, postgres_url, quoted
 from tests.sweeps.sweeping import SPACE, finish, members, rows, start, sweep, trials, until, workers_of
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,13 @@ def test_contract(tmp_path: Path, url: str | None, launcher: str) -> None:
     if url is None:
         assert any(row["attempt"] == "2" for row in table), "the killed worker's trial was taken up again"
         assert "died" in [row["attempt_ended"] for row in table]
-    assert not members(command.pid)
+    until(lambda: not members(command.pid))
+    for path in folder.rglob("*"):  # a password is written nowhere
+        if path.is_file():
+            assert PASSWORD.encode() not in path.read_bytes(), path
+            assert quoted(PASSWORD).encode() not in path.read_bytes(), path
+    assert PASSWORD not in said
+    assert quoted(PASSWORD) not in said
 
     before = (folder / "trials.csv").read_text()
     code, said = sweep(folder, *words)  # nothing is left to do
