@@ -70,11 +70,12 @@ class Head:
             str(word).startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra
         )
         self.space = self._space()
+        self.notes: list[str] = []
         self.objectives = self.settings.objectives or [str(config.monitor)]
         self.directions = self._directions()
         if len(self.directions) > 1 and self.settings.pruner is not None:
             self.settings.pruner = None
-            log.info("several objectives: no trial is pruned")
+            self.notes.append("several objectives: no trial is pruned")
         points = grid_points(self.settings.sampler, self.space)
         if points is not None:
             self.settings.n_trials = min(self.settings.n_trials, len(points))
@@ -86,7 +87,7 @@ class Head:
         launcher = str(self.config.hydra.launcher._target_).rpartition(".")[2]
         self.local = launcher in HERE
         if launcher == "BasicLauncher" and self.settings.workers > 1:
-            log.info("hydra/launcher=basic runs one worker after another: sweep.workers=1")
+            self.notes.append("hydra/launcher=basic runs one worker after another: sweep.workers=1")
             self.settings.workers = 1
         self.places = share_out(self.settings, self.local)
         if config.hydra.launcher.get("n_jobs") == -1:  # joblib's: as many as there are cores
@@ -103,8 +104,8 @@ class Head:
         os.environ[STORAGE] = self.url or ""
         shared, note = self._study()
         with logged_to(self.folder / "sweep.log"):
-            if note:
-                log.info(note)
+            for line in (*self.notes, *([note] if note else [])):
+                log.info(line)
             return self._run(shared)
 
     def _run(self, shared: SharedStudy) -> float | None:

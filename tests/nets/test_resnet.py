@@ -37,6 +37,7 @@ def test_the_cifar_form(depth: int) -> None:
     assert weighted_layers(net) == depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", IMAGENET)
 def test_equal_to_torchvision(depth: int) -> None:
     with torch.device("meta"):

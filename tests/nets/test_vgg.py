@@ -20,6 +20,7 @@ def test_the_papers_size(depth: int) -> None:
     assert len(layers) == depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", PARAMETERS)
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_equal_to_torchvision(depth: int, batch_norm: bool) -> None:
@@ -35,6 +36,7 @@ def test_a_torchvision_models_weights_load_as_they_are() -> None:
         net.load_state_dict(torchvision.models.vgg11(weights=None).state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_starts_with_torchvisions_weights(batch_norm: bool) -> None:
     """The spread of every tensor, from 103 million draws in the head to 1,728 in the first convolution."""

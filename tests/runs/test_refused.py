@@ -21,6 +21,8 @@ from project.train import train
 from tests.conftest import CONF
 from tests.runs.conftest import TINY, tiny
 
+pytestmark = pytest.mark.slow
+
 Finished = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -112,7 +112,11 @@ CASES += [(("trainer.check_val_every_n_epoch=2", "scheduler=onecycle"), step, Fa
 CASES += [(("trainer.accumulate_grad_batches=2",), step, False) for step in (3, 5, 6)]
 
 
-@pytest.mark.parametrize(("words", "step", "validating"), CASES)
+QUICK = [((), 5, False), ((), 5, True), (WITHIN, 4, True)]
+MARKED = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+
+
+@pytest.mark.parametrize(("words", "step", "validating"), MARKED)
 def test_killed_anywhere(
     composed: Compose, tmp_path: Path, never_stopped: Any, words: tuple[str, ...], step: int, validating: bool
 ) -> None:

@@ -436,6 +436,7 @@ def test_every_model_has_a_sweep_of_its_name() -> None:
     assert set(choices("model")) <= set(choices("sweep"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in choices("sweep") if name != "default"])
 def test_every_sweep_searches_what_its_config_has(loader: ConfigLoader, name: str) -> None:
     lines = (CONF / "sweep" / f"{name}.yaml").read_text().splitlines()

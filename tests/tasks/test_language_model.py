@@ -65,6 +65,7 @@ def test_bits_and_perplexity_follow_from_the_mean(token: str) -> None:
     assert math.isfinite(task().derived("val", {"loss": 1e9})["perplexity"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mut1", "mut2", "mut3"])
 def test_hello(composed: Compose, tmp_path: Path, cell: str) -> None:
     """Karpathy's example: of the letters h, e, l, o, the one after the first l is an l, and after the second an o."""
