@@ -119,7 +119,7 @@ def _one_of_ours(shared: SharedStudy, owner: Owner, space: Space, number: int) -
     claim = shared.claim(owner, MANY, 0)
     assert claim is not None
     asked = time.perf_counter()
-    shared.study.sampler = _sampler(claim.number)
+    shared.draw_with(_sampler(claim.number))
     space.suggest(shared.trial(claim))
     suggested = time.perf_counter()
     shared.finish(claim, TrialState.COMPLETE, [random.Random(number).random()])

@@ -1,6 +1,7 @@
 """From a trial's parameters to its config: what the command line of the same words gives, a few milliseconds later."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl  # the only use of Hydra's private names
@@ -23,6 +24,7 @@ class Composer:
         self.loader, self.master, self.fixed = loader, master, fixed
         self._bases: dict[tuple[str, ...], DictConfig] = {}
         self._is_group: dict[str, bool] = {}
+        self._chosen: dict[tuple[str, ...], DictConfig] = {}
 
     def __call__(self, words: list[str]) -> DictConfig:
         """The config, with its `hydra` node and without the sweep, of a trial that draws `words`.
@@ -43,6 +45,13 @@ class Composer:
             cfg.hydra.mode = RunMode.MULTIRUN
             cfg.hydra.overrides.task = [word for word in [*self.fixed, *words] if not word.startswith("sweep=")]
         return cfg
+
+    def choosing(self, chosen: Mapping[str, Any]) -> DictConfig:
+        """The config of these members of groups alone. Not to be changed."""
+        words = tuple(f"{group}={choice}" for group, choice in chosen.items())
+        if words not in self._chosen:
+            self._chosen[words] = self.loader.load_sweep_config(self.master, list(words))
+        return self._chosen[words]
 
     def is_group(self, key: str) -> bool:
         """Whether `key` is a config group."""

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -185,9 +186,10 @@ class Head:
             write_report(shared.study, self.folder, self.objectives, self.directions, url=self.url)
 
     def _write(self, shared: SharedStudy) -> None:
-        write_results(shared, self.folder, self.objectives, self.directions, self._composer(), self.space)
+        write_results(shared, self.folder, self.objectives, self.directions, self._compose, self.space)
 
-    def _composer(self) -> Composer:
+    @cached_property
+    def _compose(self) -> Composer:
         return Composer(self.context.config_loader, self.config, self.space.fixed)
 
     def _space(self) -> Space:
@@ -218,7 +220,7 @@ class Head:
 
     def _check_space(self) -> None:
         """Compose and check a config for every choice and both ends of every range: no mistake waits for its trial."""
-        compose = self._composer()
+        compose = self._compose
         first = dict(zip(self.space.distributions, self.space.first(), strict=True))
         seen: set[str] = set()
         for key, drawn in self.space.distributions.items():

@@ -95,8 +95,7 @@ def best_config(trial: FrozenTrial, folder: Path, objectives: Sequence[str], cou
     }
     del chosen["trainer"]  # a preset would win over the values below
     own = {group: choice for group, choice in choices(cfg).items() if group in ("hydra/launcher", "hydra/sweeper")}
-    words = [f"{group}={choice}" for group, choice in (own | chosen).items()]
-    base = compose.loader.load_sweep_config(compose.master, words)
+    base = compose.choosing(own | chosen)
     values = difference(base, cfg)
     value = ", ".join(f"{name} {number:.6g}" for name, number in zip(objectives, trial.values or [], strict=False))
     head = [

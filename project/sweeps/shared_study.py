@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 from optuna import Trial
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -109,6 +110,13 @@ class SharedStudy:
     def trial(self, claim: Claim) -> Trial:
         """The trial that `claim` names, as Optuna hands it to an objective; parameters that it has are kept."""
         return Trial(self.study, claim.trial_id)
+
+    def draw_with(self, sampler: BaseSampler) -> None:
+        """Let `sampler` draw from here on; it takes over what the one before it had gathered from all trials."""
+        for name in ("_search_space", "_intersection_search_space"):
+            if type(sampler) is type(self.study.sampler) and hasattr(sampler, name):
+                setattr(sampler, name, getattr(self.study.sampler, name))
+        self.study.sampler = sampler
 
     def owns(self, claim: Claim) -> bool:
         """Whether the trial is still the claimant's to report on."""

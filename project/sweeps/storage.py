@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
@@ -170,8 +169,17 @@ def study_lock(url: str | None, folder: Path, name: str) -> Callable[[], Abstrac
     if url is None or url.startswith("sqlite"):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / ".claims" if url is None else Path(_sqlite_file(url, folder) + f".{_plain(name)}.claims")
-        return lambda: FileLock(path)
+        return lambda: _held(KernelLock(str(path)))
     return _RowLock(url, name)
+
+
+@contextmanager
+def _held(lock: KernelLock) -> Iterator[None]:
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _RowLock:

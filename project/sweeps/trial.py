@@ -35,6 +35,7 @@ from project.sweeps.worker import Orders, Train
 PARAMETERS = "parameters.yaml"
 SEEDS = "seeds"
 SECONDS_FOR_THE_DEAD = 60.0
+WORTH_COLLECTING = 2.0  # seconds of a trial; to collect takes some ten milliseconds
 
 
 def run_trial(
@@ -61,7 +62,7 @@ class _Trial:
         self.train, self.context, self.shared, self.claim, self.orders = train, context, shared, claim, orders
         sampler = sampler_for(orders.settings.sampler, orders.settings.seed, claim.number, orders.space)
         if sampler is not None:
-            shared.study.sampler = sampler
+            shared.draw_with(sampler)
         self.trial = shared.trial(claim)
         self.words = orders.space.suggest(self.trial)
         if claim.attempt == 1:
@@ -76,6 +77,7 @@ class _Trial:
 
     def run(self) -> Outcome:
         outcome: Outcome
+        began = time.monotonic()
         names = objectives(self.orders.settings, self.cfg)
         try:
             self._check_constraints()
@@ -99,7 +101,8 @@ class _Trial:
             raise
         finally:
             self._write_parameters()
-            gc.collect()
+            if time.monotonic() - began > WORTH_COLLECTING:
+                gc.collect()
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
         found: list[float | None] = [*outcome.values] or [self._last_value()]

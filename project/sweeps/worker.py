@@ -1,6 +1,7 @@
 """A worker: takes a trial, trains it, takes the next, and waits for nobody."""
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -90,7 +91,7 @@ class Worker:
             points = grid_points(settings.sampler, orders.space)
             compose = Composer(self.context.config_loader, self.master, orders.space.fixed)
             _use_threads(orders.threads)
-            with self._watched(shared, owner), _stoppable():
+            with _imports_spared(), self._watched(shared, owner), _stoppable():
                 try:
                     while not self._is_over(shared):
                         claim = shared.claim(owner, settings.n_trials, settings.max_retries, points)
@@ -185,6 +186,18 @@ def _failure(error: Exception, folder: Path) -> Outcome:
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     traceback.clear_frames(error.__traceback__)  # what is in them may hold most of the memory
     return Failed(" ".join(text.split())[:1000], None if isinstance(error, UserError) else trace)
+
+
+@contextmanager
+def _imports_spared() -> Iterator[None]:
+    """The collection of garbage after a trial leaves out what was imported, which would take a third of a second."""
+    import project.sweeps.trial  # noqa: F401  torch and lightning
+
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _use_threads(threads: int | None) -> None:
