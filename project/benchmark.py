@@ -1,4 +1,4 @@
-"""`python -m project.benchmark input`: ours and a reference, in turn, in one process."""
+"""`python -m project.benchmark input`: ours and a reference, in turn, in one run."""
 
 import argparse
 from pathlib import Path
