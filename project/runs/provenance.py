@@ -35,7 +35,7 @@ def record(folder: Path, cfg: DictConfig) -> None:
     save_config(cfg, folder)
     words = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     OmegaConf.save(OmegaConf.create(words), folder / "overrides.yaml")
-    git, diff = _git()
+    git, diff = _git_once() if _is_trial() else _git()
     if diff:
         (folder / "git.diff").write_text(diff, encoding="utf-8")
     write_json(
@@ -53,9 +53,13 @@ def record(folder: Path, cfg: DictConfig) -> None:
 
 def _command(words: list[str]) -> str:
     """What was typed; of a trial of a sweep, what trains it alone."""
-    if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+    if _is_trial():
         return shlex.join(["python", "-m", "project.train", *words])
     return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def _is_trial() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def hardware() -> dict[str, Any]:
@@ -87,7 +91,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-@cache  # the workers of a sweep record many runs
 def _git() -> tuple[dict[str, Any] | None, str]:
     """Commit of the repository that holds this code, and all that is not committed in it, new files included."""
     place = Path(__file__).parents[1]
@@ -101,6 +104,12 @@ def _git() -> tuple[dict[str, Any] | None, str]:
         _run(top, "diff", "--no-color", "--no-ext-diff", "--no-index", "/dev/null", path) or "" for path in new
     )
     return {"commit": commit.strip() if commit else None, "uncommitted": bool(diff)}, diff
+
+
+@cache
+def _git_once() -> tuple[dict[str, Any] | None, str]:
+    """For the many runs of a sweep's worker, which has the code in memory."""
+    return _git()
 
 
 def _run(place: Path, *arguments: str) -> str | None:

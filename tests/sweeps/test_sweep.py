@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from tests.conftest import run_module
-from tests.sweeps.sweeping import SPACE, TINY, rows, trials
+from tests.sweeps.sweeping import SPACE, TINY, rows, sweep, trials
 from tests.sweeps.tensorboard import tensorboard_at
 
 pytestmark = pytest.mark.slow
@@ -162,8 +162,8 @@ def test_pruning_under_ddp_stops_all_ranks(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     never = ["sweep/pruner=none", "sweep.pruner._target_=optuna.pruners.ThresholdPruner", "+sweep.pruner.lower=2"]
     words = ["optimizer.lr=choice(0.01,0.001)", "sweep/sampler=grid", "trainer.devices=2", "trainer.max_epochs=4"]
-    told = sweep_here(folder, *words, *never, "+sweep.pruner.n_warmup_steps=2")
-    assert told.returncode == 0, told.stderr
+    code, said = sweep(folder, *words, *never, "+sweep.pruner.n_warmup_steps=2")
+    assert code == 0, said
     for trial in trials(folder):  # no accuracy reaches 2, and the pruner looks from the second validation on
         assert (trial.state.name, sorted(trial.intermediate_values)) == ("PRUNED", [1, 2])
         assert trial.value == trial.intermediate_values[2]
