@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning import LightningModule, Trainer
@@ -68,6 +68,8 @@ class Checkpoints(Checkpoint):
         ValueError: an interval that is not positive.
         UserError: `monitor` is never logged; a checkpoint cannot be written; a weight is not finite.
     """
+
+    last_asked: ClassVar[int | None] = None  # of any training of this process
 
     def __init__(
         self,
@@ -201,7 +203,7 @@ class Checkpoints(Checkpoint):
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self._asked is not None:
             raise KeyboardInterrupt
-        self._asked = number
+        self._asked = Checkpoints.last_asked = number
         log.info("%s: writing a checkpoint, then stopping (once more: at once)", signal.Signals(number).name)
 
     def _restore_handlers(self) -> None:

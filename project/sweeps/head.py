@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,17 +14,20 @@ from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.errors import InstantiationException
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 from optuna.samplers import CmaEsSampler
 
 from project.callbacks.monitor import monitor_mode
 from project.errors import Stopped, UserError
-from project.runs.checks import check
-from project.runs.folder import logged_to
+from project.runs.checks import check, check_number
+from project.runs.folder import CONFIG, logged_to
 from project.runs.hydra_versions import instantiate
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points, make_pruner, sampler_for
@@ -44,6 +48,8 @@ log = logging.getLogger(__name__)
 HERE = ("BasicLauncher", "LocalLauncher", "JoblibLauncher")  # their workers run on this machine
 IDLE_LAUNCHES = 3
 MOST_STUDIES = 1000  # of one sweep's name
+# what says how and where trials are trained, and not what they come to
+HOW_AND_WHERE = ("outputs", "threads", "data.root", "data.cache_folder", "data.num_workers", "trainer.accelerator")
 OF_A_SWEEP = "sweep"  # the study's user attribute that tells what is searched
 
 
@@ -66,6 +72,7 @@ class Head:
         self.settings = _settings(config)
         self._forget_storage(words)
         own = ("sweep.", "sweep/", "+sweep.", "++sweep.")
+        HydraConfig.instance().set_config(self.config)  # launchers take a copy along
         self.words = [word for word in words if not word.startswith(own)]
         self.named = any(word.startswith("sweep.study_name=") for word in words) or any(
             str(word).startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra
@@ -119,9 +126,14 @@ class Head:
             with shown, self._stoppable(orders) as asked:
                 self._work(shared, worker, orders, places, asked)
         finally:
+            if asked["signal"] is None and orders.stop.exists():  # a worker in this process took the signal
+                asked["signal"] = int(orders.stop.read_text() or signal.SIGINT)
             orders.stop.unlink(missing_ok=True)
-            self._write(shared)
-            self._report(shared)
+            for write in (self._write, self._report):
+                try:
+                    write(shared)
+                except Exception as error:  # what the sweep came to is in the study, and must be told
+                    log.warning("%s was not written: %s", write.__name__, scrubbed(str(error), self.url))
         return self._end(shared, orders, asked)
 
     def _work(self, shared: SharedStudy, worker: Worker, orders: Orders, places: Places, asked: dict[str, Any]) -> None:
@@ -130,6 +142,11 @@ class Head:
         while not self._is_over(shared, orders, asked) and idle < IDLE_LAUNCHES:
             before = _progress(shared)
             launcher = asked["launcher"] = self._launcher(worker)
+            timer = None
+            if orders.deadline is not None and isinstance(launcher, LocalLauncher):
+                timer = threading.Timer(max(0.0, orders.deadline - time.time()), launcher.stopping)
+                timer.daemon = True
+                timer.start()
             try:
                 asked["returned"] = launcher.launch([self._job(n, places) for n in range(settings.workers)], 0)
                 for number, result in enumerate(asked["returned"]):
@@ -138,6 +155,9 @@ class Head:
             except Exception as error:  # a killed worker takes joblib's others with it
                 asked["error"] = scrubbed(f"{type(error).__name__}: {error}", self.url)
                 log.info("the launcher gave up (%s): once more", asked["error"].splitlines()[0][:200])
+            finally:
+                if timer is not None:
+                    timer.cancel()
             idle = 0 if _progress(shared) != before else idle + 1
             time.sleep(0 if idle == 0 else 1)
 
@@ -221,6 +241,14 @@ class Head:
     def _check_space(self) -> None:
         """Compose and check a config for every choice and both ends of every range: no mistake waits for its trial."""
         compose = self._compose
+        groups = [word for word in self.space.fixed if compose.is_group(word.partition("=")[0].lstrip("+~"))]
+        base = compose.loader.load_sweep_config(self.config, groups)
+        for word in OverridesParser.create().parse_overrides(self.space.fixed):
+            if word.type is OverrideType.CHANGE and word.input_line not in groups:
+                check_number(word.key_or_group, word.value(), _value_of(base, word.key_or_group))
+        for key, drawn in self.space.distributions.items():
+            for value in values_of(drawn):
+                check_number(key, value, _value_of(base, key))
         first = dict(zip(self.space.distributions, self.space.first(), strict=True))
         seen: set[str] = set()
         for key, drawn in self.space.distributions.items():
@@ -245,6 +273,8 @@ class Head:
             if number > 1:
                 self.settings.study_name = f"{first}-{number}"
                 self.folder = self.folder.with_name(self.settings.study_name)
+                with read_write(self.config.hydra):
+                    self.config.hydra.sweep.dir = str(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             name, beat = self.settings.study_name, self.settings.heartbeat
             shared = SharedStudy(name, self.url, self.folder, self.directions, beat)
@@ -270,9 +300,12 @@ class Head:
             "sweep.directions": str(self.directions),
             "sweep.seeds": str(self.settings.seeds),
         }
+        now = {key: value for key, value in now.items() if key not in HOW_AND_WHERE}
         with shared.lock():
             before = shared.study.user_attrs.get(OF_A_SWEEP)
             if before is None:
+                if any(path.name.isdigit() and (path / CONFIG).exists() for path in self.folder.iterdir()):
+                    return [f"{self.folder} holds the trials of a study that is not in this storage"]
                 shared.study.set_user_attr(OF_A_SWEEP, now)
                 return []
         return [
@@ -364,6 +397,13 @@ def _settings(config: DictConfig) -> Settings:
         cause = error.__cause__ or error
         raise UserError(" ".join(str(cause).split())) from error
     return settings
+
+
+def _value_of(cfg: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException:
+        return None  # filled in later, from the data
 
 
 def _no_callbacks() -> Any:

@@ -64,9 +64,11 @@ def living(folder: Path) -> Iterator[Owner]:
     place.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex[:12]
     path = place / f"{token}.lock"
-    with FileLock(path):
-        yield Owner(token, this_machine(), os.getpid(), started(os.getpid()) or "", str(path))
-    path.unlink(missing_ok=True)
+    try:
+        with FileLock(path):
+            yield Owner(token, this_machine(), os.getpid(), started(os.getpid()) or "", str(path))
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def is_alive(
@@ -86,7 +88,7 @@ def is_alive(
     if record is None:
         return False
     lock, pid = Path(record["lock"]), int(record["pid"])
-    if folder is not None:
+    if folder is not None and not lock.exists():  # the sweep's folder may have another name here
         lock = folder / WORKERS / lock.name
     here = record["machine"] == this_machine()
     if here and (not _is_held(lock) or started(pid) != record["started"]):

@@ -23,11 +23,16 @@ class Reporter:
         settings: the sweep's.
         index: of the seed that is trained.
         prunes: whether a training may be stopped early.
+        per_seed: whether the study hears of whole trainings only.
     """
 
-    def __init__(self, shared: SharedStudy, claim: Claim, settings: Settings, index: int, prunes: bool) -> None:
+    def __init__(
+        self, shared: SharedStudy, claim: Claim, settings: Settings, index: int, prunes: bool, per_seed: bool = False
+    ) -> None:
         self.shared, self.claim, self.settings, self.index, self.prunes = shared, claim, settings, index, prunes
         self.worker = self.here = os.getpid()
+        self.per_seed = per_seed
+        self.expected: int | None = None
         self.facts: dict[str, int | None] = {}
 
     def began(self, parameters: int, validations: int | None) -> None:
@@ -36,15 +41,18 @@ class Reporter:
         Raises:
             Unfit: it is larger than `sweep.max_parameters`.
         """
-        self.facts = {"parameters": parameters, "validations": validations}
+        self.expected, seeds = validations, self.settings.seeds
+        whole = seeds if self.per_seed else None if validations is None else validations * seeds
+        self.facts = {"parameters": parameters, "validations": whole}
         limit = self.settings.max_parameters
         if limit is not None and parameters > limit:
             reason = f"{parameters:,} trainable parameters, more than sweep.max_parameters={limit:,}"
             if os.getpid() != self.worker:
                 self._study().note(self.claim, rejected=reason)
             raise Unfit(reason)
-        if self.index == 0 and self.claim.attempt == 1:
-            self._study().note(self.claim, **self.facts)
+        shared = self._study()
+        if "parameters" not in shared.storage.get_trial(self.claim.trial_id).user_attrs:
+            shared.note(self.claim, **self.facts)
 
     def report(self, number: int, value: float) -> bool:
         """Report the value of a validation; whether to stop.
@@ -55,11 +63,10 @@ class Reporter:
         shared = self._study()
         if not shared.owns(self.claim):
             raise Lost
-        expected = self.facts.get("validations")
-        if not self.prunes or (self.index > 0 and expected is None):
+        if not self.prunes or (self.index > 0 and self.expected is None):
             return False
         trial = shared.trial(self.claim)
-        trial.report(value, number if self.index == 0 else self.index * int(expected or 0) + number)
+        trial.report(value, number if self.index == 0 else self.index * (self.expected or 0) + number)
         stop = trial.should_prune()
         if stop and os.getpid() != self.worker:
             shared.note(self.claim, stopped_early=True)

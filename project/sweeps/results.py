@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,10 +95,13 @@ def best_config(trial: FrozenTrial, folder: Path, objectives: Sequence[str], cou
         for group, choice in choices(cfg).items()
         if not group.startswith(("hydra/", "sweep")) and group != "experiment" and choice is not None
     }
-    del chosen["trainer"]  # a preset would win over the values below
+    chosen.pop("trainer", None)  # a preset would win over the values below
     own = {group: choice for group, choice in choices(cfg).items() if group in ("hydra/launcher", "hydra/sweeper")}
     base = compose.choosing(own | chosen)
     values = difference(base, cfg)
+    whole = _plain(cfg)
+    for group in [group for group in chosen if _lacks(_plain(base).get(group), whole.get(group))]:
+        chosen[group], values[group] = None, whole[group]  # a config cannot be told to forget a key
     value = ", ".join(f"{name} {number:.6g}" for name, number in zip(objectives, trial.values or [], strict=False))
     head = [
         "# @package _global_",
@@ -116,6 +121,13 @@ def difference(base: DictConfig, cfg: DictConfig) -> dict[str, Any]:
         two.pop(key, None)
     changed: dict[str, Any] = _difference(one, two)
     return changed
+
+
+def _lacks(one: Any, two: Any) -> bool:
+    """Whether a key of `one` is gone in `two`."""
+    if not isinstance(one, dict) or not isinstance(two, dict):
+        return False
+    return any(key not in two or _lacks(value, two[key]) for key, value in one.items())
 
 
 def _difference(one: Any, two: Any) -> Any:
@@ -144,6 +156,9 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 def _write(path: Path, text: str) -> None:
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:6]}")  # two heads may write at once
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

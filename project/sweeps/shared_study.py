@@ -5,6 +5,7 @@ last checkpoint stands; so the study ends with exactly `n_trials` trials, whoeve
 decides who does what happens under one lock. Optuna's private names are used in this file only (and in `space.py` one).
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from project.errors import UserError
 from project.sweeps.owners import Owner, is_alive
 from project.sweeps.storage import open_storage, study_lock
 
@@ -54,8 +56,17 @@ class SharedStudy:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._arguments = (name, url, folder, directions, heartbeat)
         self.folder, self.heartbeat = folder, heartbeat
-        storage = open_storage(url, folder, heartbeat)
-        self.lock = study_lock(url, folder, name)
+        if url is None or url.startswith("sqlite"):
+            self.lock = study_lock(url, folder, name)
+            with self.lock():  # tables are not made at once
+                storage = open_storage(url, folder, heartbeat)
+        else:
+            try:
+                storage = open_storage(url, folder, heartbeat)
+            except UserError:
+                time.sleep(1)  # another may be making the tables
+                storage = open_storage(url, folder, heartbeat)
+            self.lock = study_lock(url, folder, name)
         with self.lock():
             self.study = optuna.create_study(
                 study_name=name,

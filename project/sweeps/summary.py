@@ -1,6 +1,7 @@
 """What a sweep came to, in a screen of text."""
 
 import math
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def summary(shared: SharedStudy, folder: Path, objectives: Sequence[str], direct
         lines.append(f"pruning saved {saved} of {whole} epochs ({saved / whole:.0%})")
     place = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     lines += [
-        f"train the best again: python -m project.train experiment={place / BEST}",
+        f"train the best again: python -m project.train experiment={shlex.quote(str(place / BEST))}",
         f"look at it:           open {place / 'report.html'}; tensorboard --logdir {place}",
     ]
     return "\n".join(lines)

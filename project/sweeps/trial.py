@@ -65,7 +65,7 @@ class _Trial:
             shared.draw_with(sampler)
         self.trial = shared.trial(claim)
         self.words = orders.space.suggest(self.trial)
-        if claim.attempt == 1:
+        if "overrides" not in self.trial.user_attrs:
             shared.note(claim, overrides=self.words, threads=orders.threads)
         self.cfg = compose(self.words)
         self.folder = orders.folder / str(claim.number)
@@ -77,6 +77,8 @@ class _Trial:
 
     def run(self) -> Outcome:
         outcome: Outcome
+        if self.claim.attempt == 1 and (self.folder / CONFIG).exists():
+            raise UserError(f"{self.folder} holds a run already, which is not of this trial: name a new study")
         began = time.monotonic()
         names = objectives(self.orders.settings, self.cfg)
         try:
@@ -175,7 +177,7 @@ class _Trial:
 
     def _watching(self, index: int) -> Watching:
         prunes = len(self.orders.directions) == 1 and not self.per_seed
-        reporter = Reporter(self.shared, self.claim, self.orders.settings, index, prunes)
+        reporter = Reporter(self.shared, self.claim, self.orders.settings, index, prunes, self.per_seed)
 
         def began(parameters: int, validations: int | None) -> None:
             reporter.began(parameters, validations)

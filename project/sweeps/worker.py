@@ -103,13 +103,14 @@ class Worker:
                         self.claim = claim
                         done += self._run(shared, claim, compose)
                         self.claim = None
+                        _heed_a_late_stop()
                 except Exception:
                     traceback.print_exc()
                     raise
                 except Stopped as stopped:
                     print(stopped)
                     if orders.parent is not None and os.getpid() == orders.parent[0]:
-                        orders.stop.touch()  # the head's own process was asked
+                        orders.stop.write_text(str(stopped.signal))  # the head's own process was asked
         return done
 
     def _run(self, shared: SharedStudy, claim: Claim, compose: Composer) -> int:
@@ -235,6 +236,18 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _heed_a_late_stop() -> None:
+    """A signal in a training's last moments finds it done, and is for the worker.
+
+    Raises:
+        Stopped: there was one.
+    """
+    from project.callbacks.checkpoints import Checkpoints
+
+    if Checkpoints.last_asked is not None:
+        raise Stopped(f"stopped by {signal.Signals(Checkpoints.last_asked).name}", Checkpoints.last_asked)
 
 
 @contextmanager

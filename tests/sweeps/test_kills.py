@@ -76,7 +76,7 @@ def test_killed_six_times_at_random_it_ends_with_the_same_trials(
     assert folders == [str(number) for number in range(6)]
     attempts = rows(folder)
     assert len({(row["number"], row["attempt"]) for row in attempts}) == len(attempts)
-    assert not members(command.pid)
+    until(lambda: not members(command.pid))
 
 
 def test_a_dead_worker_s_trial_goes_on_from_its_checkpoint_while_the_others_run(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_stop_writes_checkpoints_and_the_same_command_goes_on(tmp_path: Path, 
     code, said = finish(command)
     assert code == 128 + number, said
     assert "The same command goes on with it." in said
-    assert not members(command.pid)
+    until(lambda: not members(command.pid))
     assert [row["attempt_ended"] for row in rows(folder)] == ["stopped", "stopped"]
     code, said = sweep(folder, *words)
     assert code == 0, said

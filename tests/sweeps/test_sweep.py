@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from tests.conftest import run_module
-from tests.sweeps.sweeping import SPACE, TINY, rows, sweep, trials
+from tests.sweeps.sweeping import SPACE, TINY, finish, rows, start, sweep, trials
 from tests.sweeps.tensorboard import tensorboard_at
 
 pytestmark = pytest.mark.slow
@@ -206,3 +206,47 @@ def test_another_sweep_of_the_same_name_is_another_study(tmp_path: Path) -> None
     told = run_module("project.train", *words, "optimizer.lr=interval(1,2)", "sweep.study_name=default", cwd=tmp_path)
     assert told.returncode == 1
     assert "was begun with another sweep:\n  optimizer.lr: search FloatDistribution" in told.stderr
+
+
+def test_values_of_the_wrong_type_are_refused_before_the_first_trial(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    for words, message in (
+        (["optimizer.lr=choice(abc,0.1)"], "error: optimizer.lr must be a number such as 0.001, got 'abc'"),
+        ([SPACE, "trainer.max_epochs=abc"], "error: trainer.max_epochs must be a whole number such as "),
+    ):
+        told = sweep_here(folder, *words)
+        assert (told.returncode, message in told.stderr) == (1, True), told.stderr
+    assert not folder.exists()
+
+
+def test_a_study_takes_no_trials_of_another_for_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    assert sweep_here(folder, SPACE, "sweep.n_trials=1", "sweep/pruner=none").returncode == 0
+    told = sweep_here(folder, SPACE, "sweep.n_trials=1", f"sweep.storage=sqlite:///{tmp_path / 'new.db'}")
+    assert told.returncode == 1
+    assert f"{folder} holds the trials of a study that is not in this storage" in told.stderr
+
+
+def test_two_heads_in_two_places_share_a_database_and_leave_each_other_alive(tmp_path: Path) -> None:
+    url = f"sweep.storage=sqlite:///{tmp_path / 'studies.db'}"
+    words = [SPACE, "sweep/pruner=none", "sweep.n_trials=6", "sweep.study_name=shared", url]
+    places = [tmp_path / name for name in ("here", "there")]
+    for place in places:
+        place.mkdir()
+    commands = [start(place / "sweep", *words) for place in places]
+    assert [finish(command)[0] for command in commands] == [0, 0]
+    found = trials(places[0] / "sweep", f"sqlite:///{tmp_path / 'studies.db'}")
+    assert [(trial.number, trial.state.name) for trial in found] == [(number, "COMPLETE") for number in range(6)]
+    assert all(len(trial.system_attrs["sweep:attempts"]) == 1 for trial in found)
+
+
+def test_the_best_s_config_lacks_what_the_sweep_took_away(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    words = ["optimizer=sgd", "~optimizer.momentum", "~optimizer.nesterov", "optimizer.lr=choice(0.01)"]
+    told = sweep_here(folder, *words, "sweep.n_trials=1", "sweep/pruner=none")
+    assert told.returncode == 0, told.stderr
+    again = run_module("project.train", f"experiment={folder / 'best.yaml'}", "folder=again", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in (folder / "0", tmp_path / "again")]
+    assert configs[0]["optimizer"] == configs[1]["optimizer"]
+    assert "momentum" not in configs[1]["optimizer"]
