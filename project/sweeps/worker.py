@@ -91,6 +91,7 @@ class Worker:
             points = grid_points(settings.sampler, orders.space)
             compose = Composer(self.context.config_loader, self.master, orders.space.fixed)
             _use_threads(orders.threads)
+            _forget_earlier_stops()
             with _imports_spared(), self._watched(shared, owner), _stoppable():
                 try:
                     while not self._is_over(shared):
@@ -236,6 +237,13 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _forget_earlier_stops() -> None:
+    """What a training before this worker was asked, in the same process, is not for the worker."""
+    from project.callbacks.checkpoints import Checkpoints
+
+    Checkpoints.last_asked = None
 
 
 def _heed_a_late_stop() -> None:
