@@ -24,6 +24,18 @@ from omegaconf import DictConfig
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
+LONGEST = (
+    "test_readme.py",
+    "test_sweeps.py",
+    "test_kills.py",
+)  # begun first, so that no worker waits for them at the end
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: workers of pytest-xdist that have nothing left take none of another's."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 def choices(group: str) -> list[str]:
     """The names of a config group's members, for tests that every member goes through."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

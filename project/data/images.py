@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -56,7 +56,8 @@ class ImageDataModule(DataModule):
         split_seed: int = 0,
         seed: int = 0,
         shift: int = 4,
-        flip: bool = True,
+        flip: bool | Literal["alternating"] = True,
+        padding: Literal["zero", "reflect"] = "zero",
         cutout: int = 0,
         color: float = 0.0,
         shuffle: bool = True,
@@ -68,11 +69,14 @@ class ImageDataModule(DataModule):
         require(split_seed >= 0, "data.split_seed must be at least 0", split_seed)
         require(seed >= 0, "data.seed must be at least 0", seed)
         require(shift >= 0, "data.shift must be at least 0 pixels", shift)
+        require(flip in (True, False, "alternating"), "data.flip must be true, false or alternating", flip)
+        require(padding in ("zero", "reflect"), "data.padding must be zero or reflect", padding)
         require(cutout >= 0, "data.cutout must be at least 0 pixels (0: none)", cutout)
         require(color >= 0, "data.color must be at least 0 (standard deviations; 0: none)", color)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_fraction, self.split_seed, self.seed = val_fraction, split_seed, seed
-        self.shift, self.flip, self.cutout, self.color, self.shuffle = shift, flip, cutout, color, shuffle
+        self.shift, self.flip, self.padding, self.cutout = shift, flip, padding, cutout
+        self.color, self.shuffle = color, shuffle
         self.splits: dict[str, Split] = {}
         self.image_shape: list[int] = []
         self.mean: list[float] = []
@@ -136,7 +140,8 @@ class ImageDataModule(DataModule):
         """What is done to training images; nothing where all epochs have the batches of the first."""
         if not self.shuffle:
             return {}
-        return {"shift": self.shift, "flip": self.flip, "cutout": self.cutout, "color": self.color}
+        names = ("shift", "flip", "padding", "cutout", "color")
+        return {name: getattr(self, name) for name in names}
 
     def check_batch_size(self, ranks: int) -> None:
         """Whether `ranks` processes can share the training batches; a UserError if not."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from project.errors import UserError
 Batch = tuple[Tensor, Tensor]  # images (B, 3, H, W) float32 channels_last, labels (B,) int64
 
 
-ORDER, AUGMENTATION = 0, 1  # what random numbers are for; the two must have nothing in common
+ORDER, AUGMENTATION, SIDES = 0, 1, 2  # what random numbers are for; they must have nothing in common
+Flip = bool | Literal["alternating"]
+Padding = Literal["zero", "reflect"]
 
 
 def epoch_generator(seed: int, epoch: int, purpose: int) -> torch.Generator:
@@ -146,11 +148,12 @@ class EpochLoader(ABC):
 class ImageLoader(EpochLoader):
     """Batches cut from raw uint8 images that lie whole on the device.
 
-    In training each image is shifted by up to `shift` pixels (zero padding, then a crop), mirrored with probability
-    1/2 where `flip`, has each of its channels shifted by a normal number times `color` standard deviations of all
-    pixels (in the spirit of Krizhevsky et al., 2012, section 4.1), and after normalisation loses a square of side
-    `cutout` around a random centre. All random numbers of an epoch are drawn at its start on the CPU: every device,
-    and every number of ranks, sees the same.
+    In training each image is shifted by up to `shift` pixels (zero or reflecting `padding`, then a crop), mirrored with
+    probability 1/2 where `flip` (`alternating`: in the first epoch; later epochs show the other side in turn, so that
+    two of them show both, Jordan 2024, section 3.6), has each of its channels shifted by a normal number times `color`
+    standard deviations of all pixels (in the spirit of Krizhevsky et al., 2012, section 4.1), and after normalisation
+    loses a square of side `cutout` around a random centre. All random numbers of an epoch are drawn at its start on the
+    CPU: every device, and every number of ranks, sees the same.
 
     Shape: images (N, H, W, 3) uint8, labels (N,) int64; mean and std per channel for pixels in 0..1.
     """
@@ -167,7 +170,8 @@ class ImageLoader(EpochLoader):
         shuffle: bool = True,
         seed: int = 0,
         shift: int = 0,
-        flip: bool = False,
+        flip: Flip = False,
+        padding: Padding = "zero",
         cutout: int = 0,
         color: float = 0.0,
         rank: int = 0,
@@ -182,7 +186,7 @@ class ImageLoader(EpochLoader):
         self.color = color if train else 0.0
         self.device = torch.device(device)
         self.labels = labels.to(self.device)
-        self.images = _zero_padded(images.to(self.device), self.shift)
+        self.images = _padded(images.to(self.device), self.shift, padding)
         # Row y of an image cropped at column x is one run of 3W bytes, from pixel (y, x) of the padded image on.
         self.runs = self.images.as_strided((self.images.numel() // 3 - self.width + 1, 3 * self.width), (3, 1))
         # for a row of W pixels of 3 channels
@@ -195,6 +199,9 @@ class ImageLoader(EpochLoader):
             generator = epoch_generator(self.seed, epoch, AUGMENTATION)
             draws["dy"], draws["dx"] = torch.randint(0, 2 * self.shift + 1, (2, n), generator=generator)
             draws["flip"] = torch.randint(0, 2, (n,), generator=generator)
+            if self.flip == "alternating":
+                sides = torch.randint(0, 2, (n,), generator=epoch_generator(self.seed, 0, SIDES))
+                draws["flip"] = sides[draws["order"]] ^ (epoch % 2)
             draws["cut_y"] = torch.randint(0, self.height, (n,), generator=generator)
             draws["cut_x"] = torch.randint(0, self.width, (n,), generator=generator)
         if self.color:
@@ -234,12 +241,22 @@ class ImageLoader(EpochLoader):
         return rows[:, :, None] & columns[:, None, :]
 
 
-def _zero_padded(images: Tensor, pad: int) -> Tensor:
+def _padded(images: Tensor, pad: int, padding: Padding) -> Tensor:
     if not pad:
         return images.contiguous()
     n, height, width, channels = images.shape
+    if padding == "reflect" and pad >= min(height, width):
+        raise UserError(
+            f"data.shift={pad} with data.padding=reflect needs images larger than that, got {height}x{width}"
+        )
     padded = images.new_zeros(n, height + 2 * pad, width + 2 * pad, channels)
     padded[:, pad:-pad, pad:-pad] = images
+    if padding == "reflect":
+        for line in range(pad):  # the border itself is not repeated
+            padded[:, line], padded[:, -1 - line] = padded[:, 2 * pad - line], padded[:, line - 2 * pad - 1]
+        for line in range(pad):
+            padded[:, :, line] = padded[:, :, 2 * pad - line]
+            padded[:, :, -1 - line] = padded[:, :, line - 2 * pad - 1]
     return padded
 
 

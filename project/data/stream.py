@@ -10,7 +10,7 @@ from torch import Tensor
 
 from project.data.cache import with_remedy
 from project.data.decode import fitted, open_rgb, random_resized_crop
-from project.data.loader import Batch, EpochLoader, normalisation
+from project.data.loader import SIDES, Batch, EpochLoader, Flip, normalisation
 from project.data.workers import in_parallel
 from project.errors import UserError
 
@@ -40,7 +40,7 @@ class StreamLoader(EpochLoader):
         workers: int = 0,
         on_error: Literal["raise", "skip"] = "raise",
         warn: Callable[[str], None] = print,
-        flip: bool = True,
+        flip: Flip = True,
         color: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
@@ -50,7 +50,8 @@ class StreamLoader(EpochLoader):
             len(paths), batch_size, train=train, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size
         )
         self.paths, self.image_shape, self.workers = paths, image_shape, workers
-        self.flip, self.color = flip and train and shuffle, color if train and shuffle else 0.0
+        augmented = train and shuffle
+        self.flip, self.color = flip if augmented else False, color if augmented else 0.0
         self.on_error, self.warn, self.device = on_error, warn, torch.device(device)
         self.labels = labels.to(self.device)
         self.scale, self.offset = normalisation(mean, std, self.device)
@@ -106,5 +107,13 @@ class _Decoder:
         image = open_rgb(self.paths[number])
         if self.train:
             rng = np.random.default_rng((*self.key, number))
-            return random_resized_crop(image, self.height, self.width, rng, self.flip)
+            crop = random_resized_crop(image, self.height, self.width, rng, self.flip is True)
+            return np.ascontiguousarray(crop[:, ::-1]) if self._turned(number) else crop
         return fitted(image, self.height, self.width)
+
+    def _turned(self, number: int) -> bool:
+        """Of alternating sides: mirrored in every other epoch."""
+        if self.flip != "alternating":
+            return False
+        seed, epoch = self.key
+        return bool(np.random.default_rng((seed, number, SIDES)).integers(2) ^ (epoch % 2))

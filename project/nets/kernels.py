@@ -25,7 +25,7 @@ def has_bf16(device: torch.device) -> bool:
             return False
         asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # oneDNN is content with AVX-512 alone
         return asked is None or platform.machine() not in ("x86_64", "AMD64") or bool(asked())
-    return device.type != "cuda" or torch.cuda.is_bf16_supported()
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def fused_name(cell: Cell, device: torch.device, dtype: torch.dtype, packed: bool) -> str | None:

@@ -21,8 +21,9 @@ from project.errors import UserError
 from project.runs.building import build_data
 from project.runs.folder import write_json
 from project.runs.quiet import quiet
+from project.runs.speed import device_for
 from project.runs.tables import table
-from project.runs.trained import Trained, check_unchanged, device_for, load_run
+from project.runs.trained import Trained, check_unchanged, load_run
 from project.runs.translation import evaluate_translation
 from project.tasks.classification import ImageClassifier, confusion_matrix, f1_scores
 from project.tasks.text_classification import TextClassification
@@ -109,7 +110,7 @@ def _probabilities(trained: Trained, data: DataModule, device: torch.device) -> 
     probabilities, labels = [], []
     for batch in loader:
         *inputs, own_labels = move_data_to_device(batch, device)
-        probabilities.append(task.net(*inputs).cpu().double().softmax(1))
+        probabilities.append(task.predict(*inputs).cpu().double().softmax(1))
         labels.append(own_labels.cpu())
     task.cpu()
     places = loader.order(0).argsort()  # sentences come sorted by length

@@ -67,6 +67,6 @@ def _classify(
         return []
     mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
     images = (torch.stack(pixels).to(device).float() / 255 - mean) / std  # (B, 3, H, W)
-    logits = trained.task.net.to(device)(images.contiguous(memory_format=torch.channels_last))
+    logits = trained.task.to(device).predict(images.contiguous(memory_format=torch.channels_last))
     found = likeliest(logits, trained.data["classes"], top)
     return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]

@@ -8,8 +8,9 @@ from omegaconf import DictConfig
 
 from project.errors import UserError
 from project.runs.image_prediction import predict_images
+from project.runs.speed import device_for
 from project.runs.text_prediction import predict_texts
-from project.runs.trained import Trained, device_for, load_run
+from project.runs.trained import Trained, load_run
 from project.runs.translation import predict_translations
 from project.tasks.classification import ImageClassifier
 from project.tasks.task import Task

@@ -20,7 +20,8 @@ from project.errors import UserError
 from project.nets.cells import State
 from project.nets.language_model import LanguageModel
 from project.nets.sampling import Sampler, continuations
-from project.runs.trained import device_for, load_run
+from project.runs.speed import device_for
+from project.runs.trained import load_run
 from project.tasks.language_model import LanguageModelling
 
 _SMALL = 1 << 21  # entries of a matrix up to which a product with one vector is no faster on two cores

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from project.callbacks.checkpoint_files import load_checkpoint
@@ -14,6 +13,7 @@ from project.errors import UserError
 from project.runs.building import build
 from project.runs.folder import DATA, find_run, read_config
 from project.runs.resuming import relocated
+from project.runs.speed import lay_out
 from project.tasks.task import Task
 
 
@@ -50,6 +50,7 @@ def load_run(name: str, outputs: str, checkpoint: str = "best") -> Trained:
         raise UserError(f"{folder / DATA} is missing or not readable: {error}") from error
     state = load_checkpoint(path)
     task: Task = build(cfg.model)
+    lay_out(task.net, cfg.get("channels_last", True))
     try:
         task.load_state_dict(state["state_dict"])
     except (KeyError, RuntimeError) as error:
@@ -71,19 +72,3 @@ def check_unchanged(folder: Path, recorded: dict[str, Any], data: DataModule) ->
                 f"{folder} was trained with other {name if name == 'classes' else 'tokens'} than its data have now "
                 f"({DATA}: {name}): the files have changed. Bring them back, or train anew"
             )
-
-
-def device_for(accelerator: str) -> torch.device:
-    """The device of `auto`, `cpu`, `gpu` (or `cuda`), `mps`.
-
-    Raises:
-        UserError: this machine has none.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if accelerator == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
-    wanted = [name for name in (("cuda", "mps") if accelerator == "gpu" else (accelerator,)) if there.get(name)]
-    if not wanted:
-        has = ", ".join(name for name, is_there in there.items() if is_there)
-        raise UserError(f"accelerator={accelerator} is not on this machine, which has: {has}")
-    return torch.device(wanted[0])

@@ -28,6 +28,7 @@ from project.runs.lr_find import find_learning_rate
 from project.runs.outcome import conclude
 from project.runs.provenance import hardware, record
 from project.runs.quiet import explained, quiet
+from project.runs.speed import keep_buffers, lay_out, settle_compilation, settle_precision
 from project.runs.trained import check_unchanged
 
 log = logging.getLogger(__name__)
@@ -76,9 +77,13 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
     data = build_data(cfg)
     if cfg.resume is not None and (folder / DATA).exists():
         check_unchanged(folder, json.loads((folder / DATA).read_text(encoding="utf-8")), data)
+    device = settle_precision(cfg)
+    if device.type == "cpu":
+        keep_buffers()
     with open_dict(cfg):
         cfg.sizes = data.sizes
     task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+    lay_out(task.net, cfg.get("channels_last", True))
     path = resumable(folder / "checkpoints") if cfg.resume is not None else None
     checkpoint = None if path is None else _fitting(path, task)
     trainer = build_trainer(cfg, checkpoint, [*watchers, Beginning(cfg, folder, data, path)])
@@ -90,6 +95,7 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
             trainer.precision,
         )
     del checkpoint
+    settle_compilation(cfg, task, data, device)
     try:
         if cfg.lr_find:
             record(folder, cfg)

@@ -22,6 +22,7 @@ from project.callbacks.hparams import write_hparams
 from project.errors import Stopped, UserError
 from project.runs.folder import CONFIG, METRICS
 from project.runs.resuming import resumed_config
+from project.runs.speed import release_buffers
 from project.sweeps.apart import apart, forking, needs_several_processes
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import sampler_for
@@ -105,6 +106,7 @@ class _Trial:
             self._write_parameters()
             if time.monotonic() - began > WORTH_COLLECTING:
                 gc.collect()
+                release_buffers()
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
         found: list[float | None] = [*outcome.values] or [self._last_value()]

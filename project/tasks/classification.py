@@ -1,7 +1,7 @@
 """Which class is it? Cross-entropy on a network's logits."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from project.tasks.schedules import Schedule, Steps, constant
 from project.tasks.task import Stage, Task
+from project.tasks.test_time import VIEWS, averaged
 
 
 class ImageClassifier(Task):
@@ -19,9 +20,11 @@ class ImageClassifier(Task):
         net: (B, C, H, W) images to (B, K) logits.
         label_smoothing: the share of the target that is spread evenly over all classes, from 0 up to but not
             including 1. It applies to the training loss only, so that validation losses stay comparable.
+        test_time: in validation and test the logits are averaged over several views of an image: `none`, `flip` or
+            `flip_and_shift`.
 
     Raises:
-        ValueError: `label_smoothing` out of range.
+        ValueError: `label_smoothing` out of range, or an unknown `test_time`.
     """
 
     measures: ClassVar[Sequence[str]] = ("loss", "accuracy", "top5_accuracy")
@@ -32,17 +35,24 @@ class ImageClassifier(Task):
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[[Optimizer, Steps], Schedule] = constant,
         decay_norms_and_biases: bool = True,
+        norm_bias_lr_scale: float = 1.0,
         label_smoothing: float = 0.0,
+        test_time: Literal["none", "flip", "flip_and_shift"] = "none",
     ) -> None:
-        super().__init__(net, optimizer, scheduler, decay_norms_and_biases)
-        self.criterion = CrossEntropy(label_smoothing)
+        super().__init__(net, optimizer, scheduler, decay_norms_and_biases, norm_bias_lr_scale)
+        if test_time not in VIEWS:
+            raise ValueError(f"model.test_time must be one of {', '.join(VIEWS)}, got {test_time}")
+        self.criterion, self.test_time = CrossEntropy(label_smoothing), test_time
 
     def measure(self, batch: Any, stage: Stage) -> tuple[Tensor, Sequence[Tensor], int]:
         """`batch`: images (B, C, H, W) and labels (B,)."""
         images, labels = batch
-        logits = self.net(images)  # (B, K)
+        logits = self.net(images) if stage == "train" else self.predict(images)  # (B, K)
         loss = self.criterion(logits, labels, stage)
         return loss, [loss * len(labels), hits(logits, labels), hits(logits, labels, among=5)], len(labels)
+
+    def predict(self, images: Tensor) -> Tensor:
+        return averaged(self.net, images, self.test_time)
 
 
 class CrossEntropy:

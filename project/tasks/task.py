@@ -1,10 +1,9 @@
 """What every learning problem shares: a network, its optimizer and schedule, and measures that cost little."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
-import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,6 +13,7 @@ from project.tasks.meters import Meter
 from project.tasks.schedules import Schedule, Steps, constant
 
 Stage = Literal["train", "val", "test"]
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 class Task(LightningModule):
@@ -28,6 +28,11 @@ class Task(LightningModule):
         optimizer: takes parameters or parameter groups, e.g. `partial(SGD, lr=0.1)`.
         scheduler: one of `project.tasks.schedules`.
         decay_norms_and_biases: false leaves biases and the weights of normalisation layers out of `weight_decay`.
+        norm_bias_lr_scale: biases of normalisation layers have a learning rate so many times as large, and as much less
+            `weight_decay`, so that they decay as fast as the others (Jordan 2024, section 3.4).
+
+    Raises:
+        ValueError: a scale that is not positive.
     """
 
     measures: ClassVar[Sequence[str]] = ("loss",)
@@ -38,12 +43,15 @@ class Task(LightningModule):
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[[Optimizer, Steps], Schedule] = constant,
         decay_norms_and_biases: bool = True,
+        norm_bias_lr_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last)
+        if norm_bias_lr_scale <= 0:
+            raise ValueError(f"model.norm_bias_lr_scale must be positive, got {norm_bias_lr_scale}")
+        self.net = net
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.decay_norms_and_biases = decay_norms_and_biases
+        self.decay_norms_and_biases, self.norm_bias_lr_scale = decay_norms_and_biases, norm_bias_lr_scale
         self.samples_seen = 0
         stages: tuple[Stage, ...] = ("train", "val", "test")
         self.meters = {stage: Meter(self.measures) for stage in stages}
@@ -66,6 +74,21 @@ class Task(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.net(inputs)
+
+    def predict(self, *inputs: Any) -> Tensor:
+        """What the network says of inputs whose answers are compared or told: not of those that it is trained on."""
+        return self.net(*inputs)
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
+            self.initialise(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+
+    def initialise(self, batches: Iterable[Any]) -> None:
+        """A network that begins with something that it takes from the data at once is given a training batch."""
+        take = getattr(self.net, "initialise", None)
+        if take is not None:
+            inputs, *_ = next(iter(batches))
+            take(inputs)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss, sums, samples = self.measure(batch, "train")
@@ -116,9 +139,15 @@ class Task(LightningModule):
                 f"{type(self).__name__} was given no optimizer to train with: choose one, e.g. optimizer=sgd"
             )
         try:
-            return self.optimizer(self._parameter_groups())
+            optimizer = self.optimizer(self._parameter_groups())
         except (TypeError, ValueError) as error:
             raise UserError(f"optimizer: {error}") from error
+        for group in optimizer.param_groups:
+            scale = group.pop("lr_scale", 1.0)
+            group["lr"] *= scale
+            if "weight_decay" in group:
+                group["weight_decay"] /= scale
+        return optimizer
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer()
@@ -145,14 +174,30 @@ class Task(LightningModule):
             self.meters["train"].load_state_dict(checkpoint["train_meter"], device, self.trainer.is_global_zero)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if self.decay_norms_and_biases:
-            return [{"params": parameters}]
-        # biases and the scales of normalisation layers are the parameters with one dimension
-        return [
-            {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
-            {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+        scaled = self._norm_biases() if self.norm_bias_lr_scale != 1 else []
+        apart = {id(parameter) for parameter in scaled}
+        others = [
+            parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in apart
         ]
+        groups: list[dict[str, Any]] = [{"params": others}]
+        if not self.decay_norms_and_biases:
+            # biases and the scales of normalisation layers are the parameters with one dimension
+            groups = [
+                {"params": [parameter for parameter in others if parameter.ndim > 1]},
+                {"params": [parameter for parameter in others if parameter.ndim <= 1], "weight_decay": 0.0},
+            ]
+        if scaled:
+            decay = {} if self.decay_norms_and_biases else {"weight_decay": 0.0}
+            groups.append({"params": scaled, "lr_scale": self.norm_bias_lr_scale, **decay})
+        return groups
+
+    def _norm_biases(self) -> list[nn.Parameter]:
+        norms = [
+            part
+            for part in self.modules()
+            if isinstance(part, (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm))
+        ]
+        return [norm.bias for norm in norms if norm.bias is not None and norm.bias.requires_grad]
 
     def _log_interval(self) -> None:
         means = self.derived("train", self.meters["train"].read_interval(self._sum_over_ranks))

@@ -117,6 +117,27 @@ def test_streamed_images_equal_one_at_a_time(folder: Path) -> None:
             torch.testing.assert_close(image, torch.tensor(expected).permute(2, 0, 1).float(), rtol=1e-5, atol=1e-5)
 
 
+def test_streamed_images_alternate_their_sides(folder: Path) -> None:
+    module = opened(folder, cache=0, image_size=12, seed=3, flip="alternating")
+    mirrored: list[dict[int, bool]] = []
+    for epoch in (0, 1):
+        loader = module.train_dataloader()
+        assert isinstance(loader, StreamLoader)
+        loader.set_epoch(epoch)
+        order, sides = iter(loader.order(epoch).tolist()), dict[int, bool]()
+        for image in (image for images, _ in loader for image in images):
+            number = next(order)
+            rng = np.random.default_rng((3, epoch, number))
+            pixels = random_resized_crop(open_rgb(loader.paths[number]), 12, 12, rng, flip=False)
+            plain = torch.tensor((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD).permute(2, 0, 1).float()
+            sides[number] = not torch.allclose(image, plain, atol=1e-5)
+            torch.testing.assert_close(image, plain.flip(2) if sides[number] else plain, rtol=1e-5, atol=1e-5)
+        mirrored.append(sides)
+    both = [mirrored[0][number] != mirrored[1][number] for number in mirrored[0].keys() & mirrored[1].keys()]
+    assert len(both) > 20
+    assert all(both)
+
+
 def test_random_resized_crop_covers_8_to_100_percent_at_3_to_4() -> None:
     """Every pixel's value is its place, so that the crop can be read off the result."""
     rows, columns = np.mgrid[0:240, 0:240].astype(np.uint8)

@@ -6,6 +6,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from project.data.loader import ImageLoader
@@ -75,6 +76,28 @@ def test_augmentation_is_independent_of_the_order() -> None:
         for name, values in {"dy": 9, "dx": 9, "flip": 2, "cut_y": 6, "cut_x": 8}.items():
             equal = (draws[name] == draws["order"] % values).float().mean()
             assert abs(equal - 1 / values) < 6 * (1 / values / 45_000) ** 0.5, name  # six standard deviations
+
+
+def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
+    images = torch.zeros(5000, 6, 8, 3, dtype=torch.uint8)
+    loader = ImageLoader(images, torch.zeros(5000), 8, mean=MEAN, std=STD, train=True, flip="alternating")
+    sides = []
+    for epoch in range(3):
+        draws = loader.draw(epoch)
+        sides.append(torch.empty(5000, dtype=torch.int64).scatter_(0, draws["order"], draws["flip"]))
+    assert torch.equal(sides[0] ^ 1, sides[1])
+    assert torch.equal(sides[0], sides[2])
+    assert abs(sides[0].float().mean() - 0.5) < 0.03
+
+
+def test_reflecting_borders_equal_torch_s() -> None:
+    images = torch.randint(0, 256, (5, 6, 8, 3), dtype=torch.uint8)
+    for shift in (1, 2, 4):
+        loader = ImageLoader(images, torch.zeros(5), 5, mean=MEAN, std=STD, train=True, shift=shift, padding="reflect")
+        expected = F.pad(images.permute(0, 3, 1, 2).float(), (shift,) * 4, mode="reflect")
+        assert torch.equal(loader.images.permute(0, 3, 1, 2).float(), expected)
+    with pytest.raises(UserError, match=r"needs images larger than data\.shift=6, got 6x8"):
+        ImageLoader(images, torch.zeros(5), 5, mean=MEAN, std=STD, train=True, shift=6, padding="reflect")
 
 
 def test_channels_are_shifted_by_their_own_normal_numbers() -> None:

@@ -18,7 +18,8 @@ from project.errors import UserError
 from project.evaluate import evaluate
 from project.predict import predict
 from project.runs.evaluation import scores
-from project.runs.trained import device_for, load_run
+from project.runs.speed import device_for
+from project.runs.trained import load_run
 from project.train import train
 from tests.conftest import compose_config
 from tests.runs.conftest import tiny

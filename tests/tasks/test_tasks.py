@@ -57,3 +57,28 @@ def test_weight_decay_can_leave_out_biases_and_norms() -> None:
     decayed, left_out = ImageClassifier(net, sgd, decay_norms_and_biases=False).make_optimizer().param_groups
     assert ([p.ndim for p in decayed["params"]], decayed["weight_decay"]) == ([4, 2], 0.1)
     assert ([p.ndim for p in left_out["params"]], left_out["weight_decay"]) == ([1, 1, 1, 1], 0.0)
+
+
+def test_biases_of_norms_can_learn_faster_and_decay_as_fast() -> None:
+    norm = nn.BatchNorm2d(4)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Flatten(), nn.Linear(4, 2))
+    sgd = partial(torch.optim.SGD, lr=0.5, weight_decay=0.1)
+    rest, biases = ImageClassifier(net, sgd, norm_bias_lr_scale=64).make_optimizer().param_groups
+    assert biases["params"] == [norm.bias]
+    assert (biases["lr"], biases["weight_decay"]) == (32.0, 0.1 / 64)
+    assert (len(rest["params"]), rest["lr"], rest["weight_decay"]) == (5, 0.5, 0.1)
+    task = ImageClassifier(net, sgd, norm_bias_lr_scale=64, decay_norms_and_biases=False)
+    assert [group["weight_decay"] for group in task.make_optimizer().param_groups] == [0.1, 0.0, 0.0]
+    with pytest.raises(ValueError, match=r"norm_bias_lr_scale must be positive, got 0"):
+        ImageClassifier(net, norm_bias_lr_scale=0)
+
+
+def test_a_network_that_asks_for_it_begins_with_a_training_batch() -> None:
+    class Centred(nn.Module):
+        def initialise(self, inputs: torch.Tensor) -> None:
+            self.mean = inputs.mean()
+
+    task = ImageClassifier(Centred())
+    task.initialise([(torch.full((2, 3), 5.0), LABELS[:2])])
+    assert task.net.mean == 5
+    ImageClassifier(nn.Identity()).initialise([])  # the others are left alone

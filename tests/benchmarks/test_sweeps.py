@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from project.benchmark import SWEEP_PARTS
-from project.runs.sweep_benchmark import NAMES, QUICK, Run, epochs_to, ideal, sweeps
+from project.benchmarks.sweeps import NAMES, QUICK, Run, epochs_to, ideal, sweeps
 
 Figures = dict[str, Any]
 

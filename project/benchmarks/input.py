@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterable
-from statistics import median
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from project.benchmarks.measuring import Figure, in_turn
+from project.benchmarks.step import MEAN, STD
 from project.data.loader import ImageLoader
-from project.runs.provenance import hardware
-from project.runs.tables import table
-
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 class PilImages(Dataset):
@@ -37,15 +35,13 @@ class PilImages(Dataset):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def input_pipeline(count: int, repeats: int, batch_size: int = 128) -> str:
+def input_pipeline(repeats: int, count: int = 20_000, batch_size: int = 128) -> list[Figure]:
     """Images per second of one epoch: shift by up to 4, mirror, normalise; both sides in turn, `repeats` times.
 
     Args:
-        count: 32x32 images of random bytes.
         repeats: epochs of our loader; each is followed by a twentieth of an epoch of the reference.
-
-    Returns:
-        A table with the medians, their ratio, and the machine.
+        count: 32x32 images of random bytes.
+        batch_size: of both.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8, generator=generator)
@@ -53,22 +49,15 @@ def input_pipeline(count: int, repeats: int, batch_size: int = 128) -> str:
     part = max(batch_size, count // 20)
     ours = ImageLoader(images, labels, min(batch_size, count), mean=MEAN, std=STD, train=True, shift=4, flip=True)
     reference = DataLoader(PilImages(images[:part], labels[:part]), batch_size, shuffle=True, num_workers=0)
-    sides: dict[str, Callable[[], Iterable]] = {"ours": lambda: ours, "PIL": lambda: reference}
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
-        for name, side in sides.items():
-            start, seen = time.perf_counter(), 0
-            for batch, _ in side():
-                seen += len(batch)
-            if repeat:  # the first is a warm-up
-                rates[name].append(seen / (time.perf_counter() - start))
-    ratios = [mine / other for mine, other in zip(rates["ours"], rates["PIL"], strict=True)]
-    rows = [_row(name, values, ",.0f") for name, values in rates.items()] + [_row("ours / PIL", ratios, ".1f")]
-    machine = hardware()
-    what = f"{repeats} repeats of {count} images, batch {batch_size}, torch {torch.__version__}, {machine['processor']}"
-    return f"{table(rows)}\n{what}, {machine['cores']} cores, {machine['threads']} threads"
+    sides: dict[str, Callable[[], Any]] = {"ours": lambda: ours, "PIL": lambda: reference}
+    times = in_turn(sides, repeats, seconds=lambda side: _seconds_of_an_image(side()))
+    rates = {name: [1 / seconds for seconds in found] for name, found in times.items()}
+    what = f"input of CIFAR's size, batch {batch_size}, against PIL transforms per sample"
+    return [Figure(what, "images/s", rates["ours"], rates["PIL"], ">= 24")]
 
 
-def _row(name: str, values: list[float], form: str) -> dict[str, str]:
-    figures = {"median": median(values), "min": min(values), "max": max(values)}
-    return {"images/s": name} | {figure: format(value, form) for figure, value in figures.items()}
+def _seconds_of_an_image(batches: Iterable[Any]) -> float:
+    start, seen = time.perf_counter(), 0
+    for batch, _ in batches:
+        seen += len(batch)
+    return (time.perf_counter() - start) / seen

@@ -22,8 +22,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState, create_trial
 
+from project.benchmarks.sweep_objectives import SPACE
 from project.runs.command import CONF
-from project.runs.sweep_objectives import SPACE
 from project.runs.tables import table
 from project.sweeps.drawing import sampler_for
 from project.sweeps.owners import Owner, living

@@ -1,7 +1,7 @@
 """Trainings that train nothing, for measuring sweeps, and the commands that sweep them: ours, and a loop of batches.
 
-python -m project.runs.sweep_objectives ours TRAINING.json model=mlp sweep=default ...
-python -m project.runs.sweep_objectives batches TRAINING.json model=mlp sweep=default ...
+python -m project.benchmarks.sweep_objectives ours TRAINING.json model=mlp sweep=default ...
+python -m project.benchmarks.sweep_objectives batches TRAINING.json model=mlp sweep=default ...
 """
 
 import json
@@ -188,6 +188,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     # under its own name, so that other processes find the training's class
-    from project.runs import sweep_objectives
+    from project.benchmarks import sweep_objectives
 
     sweep_objectives.main()

@@ -19,9 +19,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from project.benchmarks.measuring import Figure
+from project.benchmarks.sweep_objectives import LOG, PARTS, SPACE, FakeTraining
 from project.runs.folder import write_json
 from project.runs.provenance import hardware
-from project.runs.sweep_objectives import LOG, PARTS, SPACE, FakeTraining
 from project.runs.tables import table
 
 PACKAGE = Path(__file__).parents[2]
@@ -115,6 +116,43 @@ def sweeps(parts: Sequence[str], scale: Scale, results: Path | None) -> Iterator
     yield f"{repeats}, {packages}, {machine['processor']}, {machine['cores']} cores"
 
 
+# what fits into a few minutes
+OF_ALL = replace(Scale(), repeats=1, studies=(10, 1_000, 10_000), grace=5, pruned=40, epochs=10)
+
+
+def sweep_figures(scale: Scale) -> list[Figure]:
+    """Everything that is measured of sweeps, in short."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, measure in NAMES.items():
+        with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
+            found[name], _ = measure(scale, Path(folder).resolve())
+    wall, busy = found["wall"], found["busy"]
+    over = {
+        side: [run["wall"] / ideal for run, ideal in zip(wall[side], wall["ideal"], strict=True)]
+        for side in ("ours", "batches")
+    }
+    shares = {
+        side: [100 * even / run["wall"] for run, even in zip(busy[side], busy["even"], strict=True)]
+        for side in ("ours", "batches")
+    }
+    many = f"{scale.workers} workers, {scale.skewed} trials, a quarter five times as long"
+    most = str(scale.studies[-1])
+    stalls = [seconds for name, part in found["locks"].items() if "Optuna" not in name for seconds in part["seconds"]]
+    pruned, plain = (
+        [float(run["to the best"]) for run in found["pruning"][name]] for name in ("median pruner", "not pruned")
+    )
+    return [
+        Figure(
+            "2 workers: wall time / ideal; reference: batches", "", over["ours"], over["batches"], "<= 1.08", "value"
+        ),
+        Figure(f"{many}: busy; reference: batches", "%", shares["ours"], shares["batches"], ">= 85", "value"),
+        Figure("a trial beyond its training (basic)", "ms", found["overhead"]["ms"]["ours, basic"], target="<= 60"),
+        Figure(f"ask and tell at {most} trials, TPE, journal", "ms", [found["storage"]["ours"][most]], target="<= 100"),
+        Figure("longest wait for a dead process's lock", "s", [max(stalls)], target="<= 1"),
+        Figure("epochs to the best value, median pruner against none", "epochs", pruned, plain),
+    ]
+
+
 def wall_time(scale: Scale, folder: Path) -> Found:
     """Two workers: how much longer than the ideal schedule of the same durations."""
     joblib = find_spec("hydra_plugins.hydra_joblib_launcher") is not None
@@ -167,14 +205,14 @@ def overhead(scale: Scale, folder: Path) -> Found:
 
 def storage(scale: Scale, folder: Path) -> Found:
     """What the study itself takes, with few and with many trials."""
-    from project.runs.sweep_storage_benchmark import ask_and_tell
+    from project.benchmarks.sweep_storage import ask_and_tell
 
     return ask_and_tell(folder, list(scale.studies), max(3, 2 * scale.repeats))
 
 
 def locks(scale: Scale, folder: Path) -> Found:
     """How long the dead keep the living waiting."""
-    from project.runs.sweep_storage_benchmark import stalls
+    from project.benchmarks.sweep_storage import stalls
 
     return stalls(folder, 2 * scale.repeats, scale.grace)
 
@@ -237,7 +275,7 @@ def run_sweep(side: str, training: FakeTraining, trials: int, workers: int, word
     folder = Path(tempfile.mkdtemp(prefix=f"{side}-", dir=training.folder))
     file = folder / "training.json"
     file.write_text(json.dumps(asdict(replace(training, folder=str(folder)))), encoding="utf-8")
-    command = [sys.executable, "-m", "project.runs.sweep_objectives", side, str(file), "model=mlp", "data=shapes"]
+    command = [sys.executable, "-m", "project.benchmarks.sweep_objectives", side, str(file), "model=mlp", "data=shapes"]
     command += ["sweep=default", f"sweep.n_trials={trials}", f"sweep.workers={workers}", *SPACE, *words]
     path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
     begin = time.perf_counter()

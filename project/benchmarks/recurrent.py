@@ -1,0 +1,156 @@
+"""Speed of recurrent training, against `torch.nn`'s modules and a loop by hand."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from project.benchmarks.measuring import Figure, in_turn
+from project.benchmarks.step import Watch
+from project.nets import cells
+from project.nets.kernels import Kernel, has_bf16
+from project.nets.language_model import LanguageModel
+from project.nets.recurrent import Recurrent
+from project.runs.quiet import quiet
+from project.tasks.language_model import LanguageModelling
+
+STEPS, BATCH, HIDDEN, VOCABULARY = 50, 50, 256, 66
+CELLS: dict[str, Callable[..., Any]] = {
+    "rnn": cells.RNN, "lstm": cells.LSTM, "gru": cells.GRU, "gru reset=after": partial(cells.GRU, reset="after"),
+    "mut1": cells.MUT1, "mut2": cells.MUT2, "mut3": cells.MUT3,
+}  # fmt: skip
+MUT1 = {("mut1", "float32"): "<= 1", ("mut1 compiled", "bfloat16"): "<= 1.1"}  # targets
+
+
+def recurrent(repeats: int, compiled: Sequence[str] = ()) -> list[Figure]:
+    """Layers of every cell, and a whole training step.
+
+    Args:
+        repeats: measurements of each.
+        compiled: cells that are also measured with `kernel=compiled`; compiling takes up to a minute each.
+    """
+    return [*recurrent_layers(repeats, compiled), *training_step(repeats)]
+
+
+def recurrent_layers(repeats: int, compiled: Sequence[str] = (), device: str = "cpu") -> list[Figure]:
+    """Forward and backward through one layer of 256 units, 50 sequences of 50 steps; all in turn, `repeats` times.
+
+    The reference is `nn.GRU`, or for the LSTM `nn.LSTM`, in the same precision: float32, and bfloat16 where the
+    processor has instructions for it.
+    """
+    inputs = torch.randn(STEPS, BATCH, HIDDEN, device=device)
+    nets: dict[str, nn.Module] = {"nn.GRU": nn.GRU(HIDDEN, HIDDEN), "nn.LSTM": nn.LSTM(HIDDEN, HIDDEN)}
+    nets |= {name: Recurrent(cell, HIDDEN, HIDDEN) for name, cell in CELLS.items()}
+    chosen: Kernel = "compiled"
+    nets |= {f"{name} compiled": Recurrent(CELLS[name], HIDDEN, HIDDEN, kernel=chosen) for name in compiled}
+    figures = []
+    for dtype in _types(device):
+        sides: dict[str, Callable[[], Any]] = {
+            name: partial(_pass, net.to(device), inputs, dtype) for name, net in nets.items()
+        }
+        times = {name: [1e3 * value for value in found] for name, found in in_turn(sides, repeats).items()}
+        for name in list(nets)[2:]:
+            reference = "nn.LSTM" if name.startswith("lstm") else "nn.GRU"
+            what = f"forward and backward of {name}, {_name(dtype)}, against {reference}"
+            target = MUT1.get((name, _name(dtype)), "")
+            figures.append(Figure(what, "ms", times[name], times[reference], target))
+    return figures
+
+
+def training_step(repeats: int, steps: int = 20) -> list[Figure]:
+    """A whole training step of `model=lstm` against the same in a loop by hand with `nn.LSTM`, in turn.
+
+    Args:
+        repeats: measurements of each, of `steps` steps.
+        steps: optimizer steps of a measurement.
+    """
+    ids = torch.randint(0, VOCABULARY, (steps, STEPS + 1, BATCH))
+    batches = [(part[:-1], part[1:]) for part in ids]
+    sides: dict[str, Callable[[], Any]] = {}
+    for dtype in _types("cpu"):
+        sides |= {f"ours {_name(dtype)}": _Ours(batches, dtype), f"by hand {_name(dtype)}": _ByHand(batches, dtype)}
+    times = in_turn(sides, repeats, seconds=lambda side: side() / steps)
+    milliseconds = {name: [1e3 * value for value in found] for name, found in times.items()}
+    figures = [
+        Figure(
+            f"training step of model=lstm, 2 layers of {HIDDEN}, {_name(dtype)}, against a loop by hand",
+            "ms",
+            milliseconds[f"ours {_name(dtype)}"],
+            milliseconds[f"by hand {_name(dtype)}"],
+            "<= 1.05",
+        )
+        for dtype in _types("cpu")
+    ]
+    if "ours bfloat16" in times:
+        half, full = ([1 / value for value in times[name]] for name in ("ours bfloat16", "ours float32"))
+        figures.append(
+            Figure("training steps of model=lstm, bfloat16 against float32", "steps/s", half, full, ">= 1.5")
+        )
+    return figures
+
+
+def _types(device: str) -> list[torch.dtype]:
+    return [torch.float32] + ([torch.bfloat16] if has_bf16(torch.device(device)) else [])
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _pass(net: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
+    leaf = inputs.clone().requires_grad_()
+    with torch.autocast(inputs.device.type, dtype, enabled=dtype != torch.float32):
+        outputs = net(leaf)[0]
+    outputs.float().square().mean().backward()
+    net.zero_grad()
+
+
+class _ByHand:
+    """What somebody writes who needs no framework."""
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> None:
+        self.batches, self.dtype = batches, dtype
+        self.embedding, self.lstm = nn.Embedding(VOCABULARY, HIDDEN), nn.LSTM(HIDDEN, HIDDEN, 2, dropout=0.1)
+        self.dropout, self.head = nn.Dropout(0.1), nn.Linear(HIDDEN, VOCABULARY)
+        self.parameters = [p for part in (self.embedding, self.lstm, self.head) for p in part.parameters()]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3)
+        self.state: Any = None
+
+    def __call__(self) -> float:
+        start = time.perf_counter()
+        for inputs, targets in self.batches:
+            with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+                outputs, state = self.lstm(self.embedding(inputs), self.state)
+                self.state = tuple(part.detach() for part in state)
+                loss = F.cross_entropy(self.head(self.dropout(outputs)).flatten(0, 1), targets.flatten())
+            self.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.optimizer.step()
+        return time.perf_counter() - start
+
+
+class _Ours:
+    """`model=lstm` under Lightning's Trainer, with measures and logging as in a run."""
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> None:
+        self.batches, self.precision = batches, "32-true" if dtype == torch.float32 else "bf16-mixed"
+        net = LanguageModel(VOCABULARY, cells.LSTM, HIDDEN, num_layers=2, dropout=0.1)
+        self.task = LanguageModelling(net, partial(torch.optim.Adam, lr=1e-3), token="character")
+
+    def __call__(self) -> float:
+        watch = Watch()
+        with quiet():
+            trainer = Trainer(
+                accelerator="cpu", max_epochs=1, precision=self.precision,  # type: ignore[arg-type]
+                gradient_clip_val=1.0, callbacks=[watch], logger=False,
+                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            )  # fmt: skip
+            trainer.fit(self.task, DataLoader(self.batches, batch_size=None))  # type: ignore[arg-type]
+        return watch.seconds

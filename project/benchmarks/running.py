@@ -1,0 +1,117 @@
+"""Runs the benchmarks that the command line names, and keeps what they found."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from project.benchmarks.measuring import Figure, conditions, shown
+from project.nets.kernels import has_bf16
+from project.runs.folder import write_json
+from project.runs.provenance import hardware
+from project.runs.quiet import quiet
+from project.runs.tables import table
+
+REPEATS = 5
+# repeats of `all`, which is to end in 20 minutes on 2 cores
+OF_ALL = {
+    "input": 5, "step": 5, "networks": 3, "recurrent": 5, "recipe": 3, "startup": 5, "trials": 1, "checkpoints": 3,
+}  # fmt: skip
+QUICK: dict[str, dict[str, Any]] = {
+    "input": {"count": 512},
+    "step": {"count": 4},
+    "networks": {"count": 1, "names": ("resnet",)},
+    "recurrent": {},
+    "recipe": {"count": 1},
+    "startup": {},
+    "trials": {"count": 4, "early": 2},
+    "checkpoints": {"images": 500},
+}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, print, and of `all` write a JSON file and a Markdown table."""
+    if arguments.name == "sweep":
+        for text in _sweep_texts(arguments):
+            print(text, flush=True)
+        return
+    if arguments.name == "all":
+        _all(arguments)
+        return
+    repeats = arguments.repeats or (1 if arguments.quick else REPEATS)
+    with quiet():
+        print(shown(_benchmark(arguments)(repeats), repeats))
+    if arguments.name == "startup":
+        print(_imports())
+
+
+def _all(arguments: argparse.Namespace) -> None:
+    begun, figures = time.monotonic(), list[Figure]()
+    record: dict[str, Any] = {"machine": hardware(), "conditions": conditions(0), "figures": []}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    def keep(found: list[Figure], name: str, repeats: int) -> None:
+        figures.extend(found)
+        record["figures"] += [{"benchmark": name, "repeats": repeats, **figure.record()} for figure in found]
+        write_json(arguments.out / "benchmark.json", record)
+        text = f"{shown(figures, 0, markdown=True)}\n"
+        (arguments.out / "benchmark.md").write_text(text, encoding="utf-8")
+        print(
+            f"{name}, {time.monotonic() - begun:.0f} s after the start\n{table([f.row() for f in found])}\n", flush=True
+        )
+
+    for name, usual in OF_ALL.items():
+        repeats = arguments.repeats or (1 if arguments.quick else usual)
+        named = argparse.Namespace(**{**vars(arguments), "name": name})
+        with quiet():
+            keep(_benchmark(named)(repeats), name, repeats)
+    from project.benchmarks.sweeps import OF_ALL as SCALE
+    from project.benchmarks.sweeps import QUICK as SMALL
+    from project.benchmarks.sweeps import sweep_figures
+
+    scale = SMALL if arguments.quick else SCALE
+    scale = replace(scale, repeats=arguments.repeats) if arguments.repeats else scale
+    keep(sweep_figures(scale), "sweep", scale.repeats)
+    print(f"{_imports()}\n{conditions(0)}\n{arguments.out / 'benchmark.json'}, {arguments.out / 'benchmark.md'}")
+
+
+def _benchmark(arguments: argparse.Namespace) -> Callable[[int], list[Figure]]:
+    """What measures `arguments.name`, given the number of repeats."""
+    from project.benchmarks import input, recurrent, startup, step
+
+    known: dict[str, Callable[..., list[Figure]]] = {
+        "input": input.input_pipeline,
+        "step": step.steps,
+        "networks": step.networks,
+        "recurrent": recurrent.recurrent,
+        "recipe": step.recipe,
+        "startup": startup.startup,
+        "trials": startup.trials,
+        "checkpoints": startup.checkpoints,
+    }
+    options = dict(QUICK[arguments.name]) if arguments.quick else {}
+    if arguments.name == "input" and not arguments.quick:
+        options["count"] = arguments.images
+    if arguments.name == "recurrent":
+        half = has_bf16(torch.device("cpu"))
+        options["compiled"] = arguments.compile or (["mut1"] if half and not arguments.quick else [])
+    return partial(known[arguments.name], **options)
+
+
+def _sweep_texts(arguments: argparse.Namespace) -> Iterator[str]:
+    from project.benchmarks.sweeps import QUICK as SMALL
+    from project.benchmarks.sweeps import Scale, sweeps
+
+    scale = SMALL if arguments.quick else Scale(repeats=arguments.repeats or REPEATS)
+    return sweeps(arguments.parts, scale, arguments.json)
+
+
+def _imports() -> str:
+    from project.benchmarks.startup import HEAVY, unused_imports
+
+    found = unused_imports()
+    return f"of {len(HEAVY)} heavy packages a plain run has imported: {', '.join(found) or 'none'}"

@@ -1,0 +1,223 @@
+"""How long a person, or a sweep's worker, waits until something is trained; and what stays in memory."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from project.benchmarks.measuring import Figure
+from project.callbacks.checkpoints import Checkpoints
+
+PACKAGE = Path(__file__).parents[2]
+# what takes long to import, and a plain run of an image classifier has no use for
+HEAVY = (
+    "matplotlib", "optuna", "pandas", "plotly", "rich", "sacrebleu", "scipy", "sklearn", "sqlalchemy", "tensorboard",
+    "tokenizers", "torch._dynamo", "torch._inductor", "torchmetrics", "torchvision", "transformers",
+)  # fmt: skip
+TINY = ("model=mlp", "model.net.hidden=[8]", "data=shapes", "data.train_images=256", "data.test_images=32")
+
+
+def startup(repeats: int) -> list[Figure]:
+    """Seconds from the command to the help, to the answer to a mistake, and to the end of the first training step."""
+    figures = []
+    first_step = ["model=resnet", "data=shapes", *_watch(FirstStep)]
+    for what, words, target in (
+        ("python -m project.train --help", ["--help"], "<= 1"),
+        ("a mistake in the config is answered", ["data.batch_size=abc"], "<= 1"),
+        (
+            "first training step of model=resnet data=shapes",
+            first_step,
+            "<= 6",
+        ),
+    ):
+        with tempfile.TemporaryDirectory(prefix="startup-") as folder:
+            seconds = [_seconds(words, Path(folder)) for _ in range(repeats + 1)]
+        figures.append(Figure(what, "s", seconds[1:], target=target))  # the first is a warm-up
+    return figures
+
+
+def trials(repeats: int, count: int = 100, early: int = 10) -> list[Figure]:
+    """Trial after trial in one worker: what it holds in memory, and how long the next trial takes to begin.
+
+    Args:
+        repeats: sweeps.
+        count: trials of a sweep.
+        early: after which memory is looked at for the first time.
+    """
+    grown: list[float] = []
+    before: list[float] = []
+    waits: list[float] = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory(prefix="trials-") as folder:
+            log = Path(folder) / "trials.jsonl"
+            words = [
+                *TINY,
+                "sweep=default",
+                f"sweep.n_trials={count}",
+                "trainer.max_epochs=1",
+                "trainer.accelerator=cpu",
+            ]
+            words += [
+                "optimizer.lr=tag(log,interval(1e-4,1e-1))",
+                "test=true",
+                *_watch(Diary),
+                f"+callbacks.watch.log={log}",
+            ]
+            done = _command(words, Path(folder))
+            if done.returncode != 0:
+                raise RuntimeError(f"the sweep failed\n{(done.stdout + done.stderr)[-2000:]}")
+            lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        before.append(lines[early - 1]["MiB"])
+        grown.append(lines[-1]["MiB"])
+        waits.append(median(after["began"] - line["ended"] for line, after in pairwise(lines)))
+    return [
+        Figure(
+            f"memory of a worker after {count} short trials, against after {early}", "MiB", grown, before, "<= 1.05"
+        ),
+        Figure("from a trial's end to the next one's first step, in one worker", "s", waits, target="<= 0.2"),
+    ]
+
+
+def checkpoints(repeats: int, images: int = 50_000) -> list[Figure]:
+    """Per cent of a training of `model=convnet` that goes into writing checkpoints.
+
+    Args:
+        repeats: trainings of 3 epochs.
+        images: of training and validation together.
+    """
+    shares = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory(prefix="checkpoints-") as folder:
+            log = Path(folder) / "seconds.json"
+            words = [
+                "model=convnet",
+                "data=shapes",
+                f"data.train_images={images}",
+                "data.test_images=100",
+                "test=false",
+            ]
+            words += ["trainer.max_epochs=3", "trainer.accelerator=cpu"]
+            words += ["callbacks.checkpoints._target_=project.benchmarks.startup.TimedCheckpoints"]
+            done = _command([*words, f"+callbacks.checkpoints.log={log}"], Path(folder))
+            if done.returncode != 0:
+                raise RuntimeError(f"the training failed\n{(done.stdout + done.stderr)[-2000:]}")
+            found = json.loads(log.read_text(encoding="utf-8"))
+        shares.append(100 * found["writing"] / found["training"])
+    return [Figure(f"checkpoints, of a training of model=convnet on {images:,} images", "%", shares, target="<= 1")]
+
+
+def unused_imports() -> list[str]:
+    """Heavy modules that a plain run of an image classifier has imported at its end."""
+    with tempfile.TemporaryDirectory(prefix="imports-") as folder:
+        code = (
+            "import sys, project.train as entry; sys.argv[1:] = sys.argv[1:]; entry.main(); "
+            f"print('IMPORTED', [name for name in {HEAVY!r} if name in sys.modules])"
+        )
+        words = [*TINY, "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=folder, env=_environment(), capture_output=True, text=True
+        )
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("IMPORTED ")]
+    return [name.strip(" '") for name in line.removeprefix("IMPORTED ").strip("[]").split(",") if name]
+
+
+class FirstStep(Callback):
+    """Ends the process after the first training step."""
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        os._exit(0)
+
+
+class Diary(Callback):
+    """Writes when a training began and ended, and what its process then held in memory.
+
+    Args:
+        log: a file; a line for every training.
+    """
+
+    def __init__(self, log: str) -> None:
+        self.log, self.began = Path(log), 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+        self.began = self.began or time.time()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        line = {"began": self.began, "ended": time.time(), "MiB": resident()}
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class TimedCheckpoints(Checkpoints):
+    """A run's checkpoints, and the seconds that they take.
+
+    Args:
+        log: takes them at the end of the training.
+        arguments: of `Checkpoints`.
+    """
+
+    def __init__(self, log: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.log, self.writing, self.began = Path(log), 0.0, time.perf_counter()
+
+    @property
+    def state_key(self) -> str:
+        return "Checkpoints"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.began = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        seconds = {"writing": self.writing, "training": time.perf_counter() - self.began}
+        self.log.write_text(json.dumps(seconds), encoding="utf-8")
+
+    def _save_last(self, trainer: Trainer) -> None:
+        start = time.perf_counter()
+        super()._save_last(trainer)
+        self.writing += time.perf_counter() - start
+
+    def _save_if_best(self, trainer: Trainer) -> None:
+        start = time.perf_counter()
+        super()._save_if_best(trainer)
+        self.writing += time.perf_counter() - start
+
+
+def resident() -> float:
+    """MiB of this process in memory, by the kernel; where it does not tell, the most that there ever were."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _watch(callback: type[Callback]) -> list[str]:
+    return [f"+callbacks.watch._target_={callback.__module__}.{callback.__name__}"]
+
+
+def _seconds(words: Sequence[str], folder: Path) -> float:
+    start = time.perf_counter()
+    _command(words, folder)
+    return time.perf_counter() - start
+
+
+def _command(words: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "project.train", *words]
+    return subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True)
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}

@@ -1,0 +1,219 @@
+"""What the framework costs a training step, and what this machine's precision and memory layout gain."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from lightning import Callback, LightningModule, Trainer
+from omegaconf import DictConfig, open_dict
+from torch import Tensor, nn
+
+from project.benchmarks.measuring import Figure, in_turn
+from project.data.loader import ImageLoader
+from project.runs.building import build
+from project.runs.command import CONF
+from project.runs.hydra_versions import DEFAULTS
+from project.runs.quiet import quiet
+from project.runs.speed import keep_buffers, lay_out, settle_precision
+from project.runs.training import build_trainer
+
+BATCH = 128
+SIZES = {"num_classes": 10, "image_shape": [3, 32, 32]}
+NETWORKS = ("resnet", "resnet18", "vgg", "alexnet")
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+Net = Callable[[DictConfig], nn.Module]
+
+
+class Costless(nn.Module):
+    """Ten numbers for logits, whatever the image: what remains of a step is the framework's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(1, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits.expand(len(images), -1)
+
+
+def steps(repeats: int, count: int = 400) -> list[Figure]:
+    """A step of `model=convnet` and one of a network that costs nothing, against a bare PyTorch loop.
+
+    Args:
+        repeats: measurements of each side.
+        count: steps of a measurement; of the network that costs nothing, four times as many.
+    """
+    convnet = _compared(("model=convnet", "trainer.precision=32-true"), _net, Repeated(_batches(40), count), repeats)
+    nothing = _compared(
+        ("model=convnet", "trainer.precision=32-true"),
+        lambda cfg: Costless(),
+        Repeated(_batches(4, size=1), 4 * count),
+        repeats,
+    )
+    what = f"training step of model=convnet, batch {BATCH}, against a bare loop"
+    return [
+        Figure(what, "ms", *_scaled(convnet, 1e3), "<= 1.06"),
+        Figure("the same with a network that costs nothing", "us", *_scaled(nothing, 1e6), "<= 300", by="difference"),
+    ]
+
+
+def networks(repeats: int, count: int = 3, names: Sequence[str] = NETWORKS) -> list[Figure]:
+    """Training as `trainer.precision=auto` and `channels_last` choose it, against PyTorch's float32, channels first.
+
+    Args:
+        repeats: measurements of each side.
+        count: steps of a measurement.
+        names: models.
+    """
+    figures = []
+    for name in names:
+        times = _compared((f"model={name}",), _net, Repeated(_batches(2), count), repeats, plain=True)
+        ours, bare = ([BATCH / seconds for seconds in times[side]] for side in ("ours", "bare"))
+        figures.append(Figure(f"training of model={name}, batch {BATCH}", "images/s", ours, bare, ">= 1.6"))
+    return figures
+
+
+def recipe(repeats: int, count: int = 20) -> list[Figure]:
+    """Steps of `experiment=cifar10_fast`, with the making of their batches, against a bare loop over the same loader.
+
+    Args:
+        repeats: measurements of each side.
+        count: steps of a measurement.
+    """
+    cfg = composed("experiment=cifar10_fast")
+    size = int(cfg.data.batch_size)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count * size, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (count * size,), generator=generator)
+    options = {"shift": cfg.data.shift, "flip": cfg.data.flip, "padding": cfg.data.padding}
+    loader: Any = ImageLoader(pixels, labels, size, mean=MEAN, std=STD, train=True, **options)
+    times = _compared(("experiment=cifar10_fast",), _net, loader, repeats)
+    what = f"training step of experiment=cifar10_fast, batch {size}, with its input, against a bare loop"
+    return [Figure(what, "ms", *_scaled(times, 1e3), "<= 1.05")]
+
+
+def _compared(
+    words: Sequence[str], net: Net, batches: Any, repeats: int, plain: bool = False
+) -> dict[str, list[float]]:
+    """Seconds of a step, of ours and of the bare loop in turn.
+
+    Args:
+        plain: the bare loop is what PyTorch does by itself: float32, channels first, glibc's usual handling of memory;
+            otherwise it is computed as ours.
+    """
+    with tempfile.TemporaryDirectory(prefix="steps-") as folder:
+        cfg = composed(*words, f"folder={folder}")
+        settle_precision(cfg)
+        ours, bare = Ours(cfg, net, batches), Bare(cfg, net, batches, plain)
+        sides: dict[str, Callable[[], Any]] = {"ours": ours, "bare": bare}
+        return in_turn(sides, repeats, seconds=lambda side: side() / len(batches))
+
+
+def _scaled(times: dict[str, list[float]], scale: float) -> tuple[list[float], list[float]]:
+    ours, bare = ([scale * value for value in times[name]] for name in ("ours", "bare"))
+    return ours, bare
+
+
+def _net(cfg: DictConfig) -> nn.Module:
+    net: nn.Module = build(cfg.model.net)
+    return net
+
+
+def composed(*words: str) -> DictConfig:
+    """The config of a training with these words on its command line, for images of CIFAR's size."""
+    with initialize_config_dir(str(CONF), **DEFAULTS):
+        cfg = compose("train", overrides=["trainer.accelerator=cpu", "data=shapes", *words])
+    with open_dict(cfg):
+        cfg.sizes = SIZES
+    return cfg
+
+
+def _batches(count: int, size: int = 32) -> Batches:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (
+            torch.randn(BATCH, 3, size, size, generator=generator).contiguous(memory_format=torch.channels_last),
+            torch.randint(0, 10, (BATCH,), generator=generator),
+        )
+        for _ in range(count)
+    ]
+
+
+class Bare:
+    """What somebody writes who needs no framework."""
+
+    def __init__(self, cfg: DictConfig, net: Net, batches: Any, plain: bool) -> None:
+        self.plain = plain
+        layout = torch.contiguous_format if plain else torch.channels_last
+        self.net = net(cfg).to(memory_format=layout)
+        trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        self.optimizer, self.smoothing = build(cfg.optimizer)(trained), cfg.model.label_smoothing
+        self.bf16 = not plain and cfg.trainer.precision == "bf16-mixed"
+        self.batches = [(images.contiguous(), labels) for images, labels in batches] if plain else batches
+
+    def __call__(self) -> float:
+        keep_buffers(not self.plain)
+        start = time.perf_counter()
+        for images, labels in self.batches:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                loss = F.cross_entropy(self.net(images), labels, label_smoothing=self.smoothing)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        return time.perf_counter() - start
+
+
+@dataclass
+class Ours:
+    """A run's own Trainer, task, logger and callbacks as `conf/` has them."""
+
+    cfg: DictConfig
+    net: Net
+    batches: Any
+
+    def __call__(self) -> float:
+        keep_buffers()
+        watch, cfg = Watch(), self.cfg.copy()
+        cfg.trainer.max_epochs = 1
+        cfg.trainer.limit_val_batches = 0
+        task = build(cfg.model, net=None, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+        task.net = self.net(cfg)
+        lay_out(task.net, cfg.channels_last)
+        with quiet():
+            trainer = build_trainer(cfg, None, [watch])
+            trainer.fit(task, train_dataloaders=self.batches)
+        for logger in trainer.loggers:
+            logger.close()  # type: ignore[attr-defined]
+        return watch.seconds
+
+
+class Repeated:
+    """The batches over and over, `count` in all."""
+
+    def __init__(self, batches: Batches, count: int) -> None:
+        self.batches, self.count = batches, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self.batches[step % len(self.batches)] for step in range(self.count))
+
+
+class Watch(Callback):
+    """From before the first batch to the end of the last, without the Trainer's own start and end."""
+
+    seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.seconds:
+            self.seconds = time.perf_counter() - self._start

@@ -1,0 +1,250 @@
+"""What a training is computed with on this machine: its precision, the layout of images in memory, compilation."""
+
+import contextlib
+import copy
+import ctypes
+import logging
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from project.data.module import DataModule
+from project.errors import UserError
+from project.nets.kernels import has_bf16
+from project.nets.recurrent import Recurrent
+from project.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+_MALLOC = (  # option (glibc's malloc.h), what keeps buffers, and what glibc begins with
+    (-4, 0, 65536),  # M_MMAP_MAX: how many buffers are mapped one by one, which are unmapped when they are freed
+    (-1, 2**31 - 1, 128 * 1024),  # M_TRIM_THRESHOLD: bytes at the heap's end that are not handed back
+)
+WORTH_MEASURING = 120.0  # seconds of a training; a shorter one is over before a compiler has paid
+WORTH_IT = 1.05  # a compiled step that is not faster by so much is not worth what a compiler can get wrong
+
+
+def settle_precision(cfg: DictConfig) -> torch.device:
+    """Replace `trainer.precision=auto` in `cfg` by what this machine computes fastest, and say it; the device.
+
+    `bf16-mixed` where the processor or the GPU has instructions for bfloat16, `32-true` elsewhere.
+    """
+    accelerator = str(cfg.trainer.get("accelerator", "auto"))
+    try:
+        device = device_for("gpu" if accelerator == "cuda" else accelerator)
+    except UserError:  # the Trainer says what is wrong with it
+        device = torch.device("cpu")
+    if cfg.trainer.get("precision") == "auto":
+        bf16 = device.type in ("cpu", "cuda") and has_bf16(device)
+        cfg.trainer.precision = "bf16-mixed" if bf16 else "32-true"
+        which = "computes in bfloat16" if bf16 else "has no fast bfloat16"
+        log.info("precision: %s (this %s %s)", cfg.trainer.precision, _kind(device), which)
+    return device
+
+
+def keep_buffers(keep: bool = True) -> None:
+    """Let the C library keep the memory of freed tensors for the next ones, instead of handing large ones back.
+
+    A training step frees and takes the same buffers again and again; each time the kernel would have to hand out empty
+    pages, which costs a step on a CPU about a seventh of its time. Only glibc can be told; elsewhere nothing is done.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # no glibc
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        for option, kept, usual in _MALLOC:
+            mallopt(option, kept if keep else usual)
+
+
+def release_buffers() -> None:
+    """Give what is kept and not in use back to the system: between two trainings of one process."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def device_for(accelerator: str) -> torch.device:
+    """The device of `auto`, `cpu`, `gpu` (or `cuda`), `mps`.
+
+    Raises:
+        UserError: this machine has none.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if accelerator == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+    wanted = [name for name in (("cuda", "mps") if accelerator == "gpu" else (accelerator,)) if there.get(name)]
+    if not wanted:
+        has = ", ".join(name for name, is_there in there.items() if is_there)
+        raise UserError(f"accelerator={accelerator} is not on this machine, which has: {has}")
+    return torch.device(wanted[0])
+
+
+def lay_out(net: nn.Module, channels_last: bool) -> None:
+    """Images in the layout that convolutions of this machine are given: channels last, or channels first.
+
+    Batches come with channels last; a network that is to have them first is given a copy.
+    """
+    net.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    if not channels_last:
+        net.register_forward_pre_hook(_channels_first)
+
+
+def _channels_first(net: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(part.contiguous() if isinstance(part, Tensor) and part.ndim == 4 else part for part in inputs)
+
+
+class Compiled:
+    """A network's `forward`, compiled for training; validation, whose batches have other sizes, runs it as written."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net, self.written = net, net.forward
+        self.compiled = torch.compile(net.forward, dynamic=False)
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self.net.training and torch.is_grad_enabled():
+            return self.compiled(*inputs)
+        return self.written(*inputs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Compiled":
+        return Compiled(copy.deepcopy(self.net, memo))
+
+
+def compile_net(net: nn.Module) -> None:
+    """Compile `net` for training, in place; its parameters keep their names.
+
+    Raises:
+        UserError: it has recurrent layers, which are compiled by themselves.
+    """
+    if is_recurrent(net):
+        raise UserError("compile=true is for networks without recurrent layers: choose model.net.kernel=compiled")
+    net.forward = Compiled(net)  # type: ignore[method-assign]
+
+
+def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: torch.device) -> None:
+    """Compile the network if `cfg.compile` says so; `auto` is replaced in `cfg` by what measuring showed.
+
+    Args:
+        cfg: of the run.
+        task: not yet attached to a Trainer.
+        data: set up.
+        device: on which it will be trained.
+
+    Raises:
+        UserError: `compile` is no choice of it, or true, and the network cannot be compiled here.
+    """
+    compilation = cfg.get("compile", False)  # runs of before have no such choice
+    if compilation not in (True, False, "auto"):
+        raise UserError(f"compile must be true, false or auto, got {compilation}")
+    if compilation == "auto":
+        compilation = cfg.compile = _pays(cfg, task, data, device)
+    elif compilation:
+        try:
+            probe = Steps.of(task, cfg.trainer.precision, device, compiled=True)
+            probe(first_batch(data, device))
+        except UserError:
+            raise
+        except Exception as error:  # what a compiler can raise shares no base
+            raise UserError(
+                f"compile=true: this network cannot be compiled here ({_line(error)}): compile=false"
+            ) from error
+    if compilation:
+        compile_net(task.net)
+
+
+def _pays(cfg: DictConfig, task: Task, data: DataModule, device: torch.device) -> bool:
+    if is_recurrent(task.net):
+        return False
+    steps = _planned(cfg.trainer, len(data.train_dataloader()))
+    batch = first_batch(data, device)
+    plain = Steps.of(task, cfg.trainer.precision, device).median(batch)
+    if plain * steps < WORTH_MEASURING:
+        log.info("compile: no, the training is short (about %.0f s)", plain * steps)
+        return False
+    try:
+        compiled = Steps.of(task, cfg.trainer.precision, device, compiled=True)
+        cost = compiled(batch)
+        seconds = compiled.median(batch)
+    except Exception as error:  # what a compiler can raise shares no base
+        log.info("compile: no, it cannot be compiled here (%s)", _line(error))
+        return False
+    pays = plain / seconds > WORTH_IT and (plain - seconds) * steps > cost
+    said = f"{1e3 * seconds:.3g} ms a step, {1e3 * plain:.3g} ms uncompiled, {cost:.0f} s to compile"
+    log.info("compile: %s (%s)", "yes" if pays else "no", said)
+    return pays
+
+
+def _planned(trainer: DictConfig, batches: int) -> float:
+    """Training batches of the whole run, as far as its limits tell."""
+    limit = trainer.limit_train_batches
+    per_epoch = min(batches, limit) if isinstance(limit, int) and limit > 1 else max(1, int(batches * min(1.0, limit)))
+    found = math.inf if trainer.max_epochs in (None, -1) else per_epoch * trainer.max_epochs
+    steps = trainer.max_steps * trainer.accumulate_grad_batches
+    return min(found, steps) if steps > 0 else found
+
+
+@dataclass
+class Steps:
+    """Training steps of a copy of a task without a Trainer around them: what they train is thrown away."""
+
+    task: Task
+    optimizer: torch.optim.Optimizer
+    precision: str
+    device: torch.device
+
+    @classmethod
+    def of(cls, task: Task, precision: Any, device: torch.device, compiled: bool = False) -> "Steps":
+        """Steps of a copy.
+
+        Raises:
+            UserError: the network has recurrent layers and is to be compiled.
+        """
+        own = copy.deepcopy(task).to(device).train()
+        if compiled:
+            compile_net(own.net)
+        return cls(own, own.make_optimizer(), str(precision), device)
+
+    def __call__(self, batch: Any) -> float:
+        """Forward, backward and the optimizer's step; seconds, to their end on the device."""
+        start = time.perf_counter()
+        with self._autocast():
+            loss, _, _ = self.task.measure(batch, "train")
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - start
+
+    def median(self, batch: Any, repeats: int = 5) -> float:
+        """Seconds of a step, the median of several after a warm-up."""
+        self(batch)
+        return median(self(batch) for _ in range(repeats))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        types = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+        if self.precision not in types:
+            return nullcontext()
+        return torch.autocast(self.device.type, types[self.precision])
+
+
+def first_batch(data: DataModule, device: torch.device) -> Any:
+    """The first of the training, on the device."""
+    return move_data_to_device(next(iter(data.train_dataloader())), device)
+
+
+def is_recurrent(net: nn.Module) -> bool:
+    """Whether its layers are compiled by `model.net.kernel` instead."""
+    return any(isinstance(part, Recurrent) for part in net.modules())
+
+
+def _kind(device: torch.device) -> str:
+    return "processor" if device.type == "cpu" else "GPU"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

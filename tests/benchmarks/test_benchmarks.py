@@ -1,0 +1,112 @@
+"""The benchmark command runs and shows both sides; how fast they are is for the reader to see."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from project.benchmark import NAMES
+from project.benchmarks import startup
+from project.benchmarks.input import input_pipeline
+from project.benchmarks.measuring import Figure, shown
+from project.benchmarks.recurrent import CELLS, recurrent_layers, training_step
+from project.benchmarks.running import OF_ALL, QUICK
+from project.benchmarks.step import networks, recipe, steps
+from tests.conftest import CONF, run_module
+
+
+def test_figures_compare_repeat_by_repeat() -> None:
+    times = Figure("a step", "ms", [2.0, 9.0, 3.0], [2.0, 3.0, 2.0], "<= 1.4")
+    assert times.compared == [1.0, 3.0, 1.5]
+    assert times.reached is False
+    assert times.row() == {
+        "what": "a step", "unit": "ms", "ours": "3", "reference": "2", "ratio": "1.5", "from": "1 to 3",
+        "target": "<= 1.4 MISSED",
+    }  # fmt: skip
+    rates = Figure("input", "images/s", [30_000.0], [1000.0], ">= 24")
+    assert (rates.compared, rates.reached) == ([30.0], True)
+    more = Figure("a step", "us", [500.0, 700.0], [300.0, 400.0], "<= 300", by="difference")
+    assert (more.compared, more.reached, more.row()["ratio"]) == ([200.0, 300.0], True, "250 more")
+    alone = Figure("start", "s", [0.5])
+    assert (alone.compared, alone.reached) == ([0.5], None)
+    assert Figure("busy", "%", [90.0], [40.0], ">= 85", by="value").reached is True
+
+
+def test_a_table_names_the_machine() -> None:
+    text = shown([Figure("start", "s", [0.5], target="<= 1")], repeats=3)
+    assert "<= 1 reached" in text
+    assert "medians of 3 repeats, " in text
+    assert f"torch {torch.__version__}" in text
+
+
+def test_input_is_measured_on_both_sides() -> None:
+    [figure] = input_pipeline(repeats=2, count=512)
+    assert len(figure.ours) == len(figure.reference) == 2
+    assert min(*figure.ours, *figure.reference) > 0
+
+
+@pytest.mark.slow
+def test_every_cell_and_the_training_step_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("project.benchmarks.recurrent.STEPS", 3)
+    monkeypatch.setattr("project.benchmarks.recurrent.BATCH", 2)
+    found = [figure.what for figure in recurrent_layers(repeats=2)]
+    assert {f"forward and backward of {name}, float32, against nn.GRU" for name in CELLS if name != "lstm"} <= set(
+        found
+    )
+    assert "forward and backward of lstm, float32, against nn.LSTM" in found
+    assert all(min(figure.compared) > 0 for figure in training_step(repeats=2, steps=3))
+
+
+@pytest.mark.slow
+def test_steps_are_measured_against_a_bare_loop_that_learns_the_same() -> None:
+    figures = [*steps(1, count=3), *networks(1, count=1, names=("resnet",)), *recipe(1, count=1)]
+    assert [figure.unit for figure in figures] == ["ms", "us", "images/s", "ms"]
+    assert all(min(*figure.ours, *figure.reference) > 0 for figure in figures)
+
+
+@pytest.mark.slow
+def test_trials_of_a_worker_are_watched() -> None:
+    memory, wait = startup.trials(1, count=3, early=2)
+    assert memory.reference[0] > 50
+    assert 0 < wait.ours[0] < 60
+    [share] = startup.checkpoints(1, images=400)
+    assert 0 < share.ours[0] < 100
+
+
+@pytest.mark.slow
+def test_a_plain_run_imports_nothing_that_it_does_not_use() -> None:
+    assert set(startup.unused_imports()) <= {"torch._dynamo", "torchmetrics", "tensorboard", "torchvision"}
+
+
+@pytest.mark.slow
+def test_the_command_shows_what_it_found_and_tells_mistakes(tmp_path: Path) -> None:
+    done = run_module("project.benchmark", "input", "--quick", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "against PIL transforms per sample" in done.stdout
+    for words, message in (
+        (["nothing"], "invalid choice: 'nothing'"),
+        (["input", "--repeats", "0"], "at least 1, got 0"),
+        (["recurrent", "--compile", "gru2"], "there is no such cell"),
+    ):
+        command = [sys.executable, "-m", "project.benchmark", *words]
+        refused = subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True)
+        assert refused.returncode == 2
+        assert message in refused.stderr
+
+
+def test_all_knows_every_benchmark() -> None:
+    assert set(OF_ALL) == set(QUICK) == set(NAMES) - {"sweep"}
+
+
+@pytest.mark.slow
+def test_all_of_it_is_kept(tmp_path: Path) -> None:
+    done = run_module("project.benchmark", "all", "--quick", cwd=tmp_path, timeout=500)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "outputs/benchmark/benchmark.json").read_text())
+    assert {figure["benchmark"] for figure in record["figures"]} == set(NAMES)
+    lines = (tmp_path / "outputs/benchmark/benchmark.md").read_text().splitlines()
+    assert lines[0].startswith("| what | unit | ours | reference |")
+    assert len([line for line in lines if line.startswith("| ")]) == 2 + len(record["figures"])

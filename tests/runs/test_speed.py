@@ -1,0 +1,151 @@
+"""Precision, memory layout and compilation are chosen for the machine, and change nothing else."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from project.errors import UserError
+from project.runs import speed
+from project.runs.speed import Compiled, compile_net, lay_out, settle_precision
+from project.train import train
+
+SHORT = ("data=shapes", "data.train_images=64", "data.test_images=16", "data.batch_size=16", "trainer.max_epochs=1")
+NET = ("model=convnet", "model.net.channels=[4]", "model.net.hidden=[8]", "trainer.accelerator=cpu")
+
+
+@pytest.mark.parametrize(("has_it", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_is_what_the_machine_computes_by_itself(
+    has_it: bool, precision: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(speed, "has_bf16", lambda device: has_it)
+    cfg = OmegaConf.create({"trainer": {"precision": "auto", "accelerator": "cpu"}})
+    with caplog.at_level(logging.INFO, "project.runs.speed"):
+        assert settle_precision(cfg) == torch.device("cpu")
+    assert cfg.trainer.precision == precision
+    assert [record.message.split(" (")[0] for record in caplog.records] == [f"precision: {precision}"]
+
+
+def test_what_was_chosen_stays(caplog: pytest.LogCaptureFixture) -> None:
+    cfg = OmegaConf.create({"trainer": {"precision": "64-true", "accelerator": "tpu"}})
+    with caplog.at_level(logging.INFO, "project.runs.speed"):
+        settle_precision(cfg)
+    assert cfg.trainer.precision == "64-true"
+    assert not caplog.records
+
+
+def test_a_run_keeps_the_precision_that_was_chosen_for_it(
+    composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "has_bf16", lambda device: True)
+    train(composed(*NET, *SHORT, f"folder={tmp_path / 'run'}"))
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").trainer.precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_images_reach_the_network_in_the_layout(channels_last: bool) -> None:
+    class Look(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen = x.is_contiguous(memory_format=torch.channels_last)
+            return super().forward(x)
+
+    net = Look(3, 4, 3)
+    before = net.weight.detach().clone()
+    lay_out(net, channels_last)
+    images = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    net(images)
+    assert net.seen is channels_last
+    assert net.weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+    assert torch.equal(net.weight, before)
+
+
+def test_both_layouts_learn_the_same(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    values = [
+        train(composed(*NET, *SHORT, "monitor=val/loss", f"channels_last={last}", f"folder={tmp_path / last}"))
+        for last in ("true", "false")
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+
+
+def test_only_training_is_compiled_and_parameters_keep_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def compile(function: Callable[..., torch.Tensor], dynamic: bool) -> Callable[..., torch.Tensor]:
+        def run(*inputs: torch.Tensor) -> torch.Tensor:
+            ran.append("compiled")
+            return function(*inputs)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
+    net, x = nn.Linear(2, 2), torch.ones(1, 2)
+    names = list(net.state_dict())
+    expected = net(x)
+    compile_net(net)
+    assert list(net.state_dict()) == names
+    assert torch.equal(net.train()(x), expected)
+    assert torch.equal(net.eval()(x), expected)
+    with torch.no_grad():
+        net.train()(x)
+    assert ran == ["compiled"]
+
+
+def test_a_copy_has_a_compiled_network_of_its_own() -> None:
+    import copy
+
+    net = nn.Linear(2, 2)
+    compile_net(net)
+    twin = copy.deepcopy(net)
+    assert isinstance(twin.forward, Compiled)
+    assert twin.forward.net is twin
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("compile=fast",), "compile must be true, false or auto, got fast"),
+        (
+            ("compile=true", "model=lstm", "data=text", "model.net.hidden_size=4", "data.batch_size=2"),
+            "choose model.net.kernel=compiled",
+        ),
+    ],
+)
+def test_mistakes_are_told(
+    composed: Callable[..., DictConfig], tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    data = [f"data.path={tmp_path / 'a.txt'}", f"data.cache_folder={tmp_path}"] if "data=text" in words else SHORT
+    (tmp_path / "a.txt").write_text("abcd" * 500)
+    base = () if "data=text" in words else NET
+    with pytest.raises(UserError, match=message):
+        train(composed(*base, *words, *data, "trainer.accelerator=cpu", f"folder={tmp_path / 'run'}"))
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.slow
+def test_a_compiled_training_comes_to_the_same(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    values = [
+        train(composed(*NET, *SHORT, "monitor=val/loss", f"compile={how}", f"folder={tmp_path / how}"))
+        for how in ("false", "true", "auto")
+    ]
+    assert values == pytest.approx([values[0]] * 3, rel=1e-3)
+    kept = [OmegaConf.load(tmp_path / how / "config.yaml").compile for how in ("false", "true", "auto")]
+    assert kept == [False, True, False]  # auto: a short training
+
+
+def test_auto_compiles_where_it_pays(
+    composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured times stand in for a long training: with the compiler's cost, a gain, and none."""
+    for compiled, pays in ((0.5, True), (0.99, False)):
+        monkeypatch.setattr(speed, "WORTH_MEASURING", 0.0)
+        monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
+        monkeypatch.setattr(speed.Steps, "__call__", lambda self, batch: 0.1)
+        found = iter([1.0, compiled])
+        monkeypatch.setattr(speed.Steps, "median", lambda self, batch, found=found: next(found))
+        folder = tmp_path / str(pays)
+        train(composed(*NET, *SHORT, "compile=auto", f"folder={folder}"))
+        assert OmegaConf.load(folder / "config.yaml").compile is pays
