@@ -5,6 +5,10 @@ class UserError(Exception):
     """What is wrong, the value, what to do, in one or two lines: printed without a stack trace; the exit code is 1."""
 
 
+class NeverLogged(UserError):
+    """A value that is to be watched or optimised, and that the task never logs: no training of the task can mend it."""
+
+
 class Stopped(BaseException):
     """The run was asked to stop and has written what it needs to go on.
 

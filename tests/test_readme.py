@@ -99,7 +99,11 @@ def _run(folder: Path, command: str) -> None:
         if "lr_find" in command:
             words += ["model.net.depth=20", "data.train_images=300", "data.batch_size=8"]
     if words[2] == "project.benchmark":
-        words += ["--quick", "--parts", "storage"] if words[3] == "sweep" else ["--repeats", "1"]
+        words += ["--quick", "--parts", "storage"] if words[3] == "sweep" else ["--quick"]
+    if words[2] == "project.tune":
+        words += [*shlex.split(NEEDS_DOWNLOAD)[1:], "seconds=1", "compiled=false"]
+    if "compile=auto" in command:
+        words += shlex.split(NEEDS_DOWNLOAD)[1:]
     done = run_module(*words[2:], cwd=folder)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 

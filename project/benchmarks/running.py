@@ -71,11 +71,11 @@ def _all(arguments: argparse.Namespace) -> None:
             keep(_benchmark(named)(repeats), name, repeats)
     from project.benchmarks.sweeps import OF_ALL as SCALE
     from project.benchmarks.sweeps import QUICK as SMALL
-    from project.benchmarks.sweeps import sweep_figures
+    from project.benchmarks.sweeps import measured, sweep_figures
 
     scale = SMALL if arguments.quick else SCALE
     scale = replace(scale, repeats=arguments.repeats) if arguments.repeats else scale
-    keep(sweep_figures(scale), "sweep", scale.repeats)
+    keep(sweep_figures(measured(scale), scale), "sweep", scale.repeats)
     print(f"{_imports()}\n{conditions(0)}\n{arguments.out / 'benchmark.json'}, {arguments.out / 'benchmark.md'}")
 
 

@@ -18,6 +18,7 @@ from project.data.loader import ImageLoader
 from project.runs.building import build
 from project.runs.command import CONF
 from project.runs.hydra_versions import DEFAULTS
+from project.runs.lean import spare_idle_hooks
 from project.runs.quiet import quiet
 from project.runs.speed import keep_buffers, lay_out, settle_precision
 from project.runs.training import build_trainer
@@ -187,6 +188,7 @@ class Ours:
         lay_out(task.net, cfg.channels_last)
         with quiet():
             trainer = build_trainer(cfg, None, [watch])
+            spare_idle_hooks(trainer, task)
             trainer.fit(task, train_dataloaders=self.batches)
         for logger in trainer.loggers:
             logger.close()  # type: ignore[attr-defined]

@@ -120,12 +120,17 @@ def sweeps(parts: Sequence[str], scale: Scale, results: Path | None) -> Iterator
 OF_ALL = replace(Scale(), repeats=1, studies=(10, 1_000, 10_000), grace=5, pruned=40, epochs=10)
 
 
-def sweep_figures(scale: Scale) -> list[Figure]:
-    """Everything that is measured of sweeps, in short."""
+def measured(scale: Scale) -> dict[str, dict[str, Any]]:
+    """All parts' figures."""
     found: dict[str, dict[str, Any]] = {}
     for name, measure in NAMES.items():
         with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
             found[name], _ = measure(scale, Path(folder).resolve())
+    return found
+
+
+def sweep_figures(found: dict[str, Any], scale: Scale) -> list[Figure]:
+    """What was measured of sweeps, in short."""
     wall, busy = found["wall"], found["busy"]
     over = {
         side: [run["wall"] / ideal for run, ideal in zip(wall[side], wall["ideal"], strict=True)]

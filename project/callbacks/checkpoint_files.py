@@ -31,12 +31,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             partial.replace(path)
         except (OSError, RuntimeError) as error:  # torch.save reports a failed write as a RuntimeError
             partial.unlink(missing_ok=True)
+            if (stop := _stop_behind(error)) is not None:
+                raise stop from None
             cause = error if isinstance(error, OSError) else (error.__context__ or error)
             remedy = f"The checkpoints before it are whole: make room, then resume={path.parent.parent}"
             if not any(path.parent.glob("*.ckpt")):
                 remedy = "It would have been the first one: make room, and start again"
             reason = getattr(cause, "strerror", None) or cause
             raise UserError(f"could not write the checkpoint {path}: {reason}.\n{remedy}") from error
+
+
+def _stop_behind(error: BaseException) -> BaseException | None:
+    """What asked this process to end while torch wrote, which makes a RuntimeError of everything."""
+    behind: BaseException | None = error
+    while isinstance(behind, Exception):
+        behind = behind.__cause__ or behind.__context__
+    return behind
 
 
 def is_whole(path: Path) -> bool:

@@ -18,9 +18,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from project.callbacks import loop_state
 from project.callbacks.checkpoint_files import is_whole
 from project.callbacks.monitor import monitor_mode
-from project.errors import Stopped, UserError
+from project.errors import NeverLogged, Stopped, UserError
 
 log = logging.getLogger(__name__)
+
+# a terminal, a scheduler and a sweep's head each pass a stop on to all processes: what comes so soon is the same one
+SECONDS_OF_ONE_STOP = 1.0
 
 
 def resumable(folder: Path) -> Path | None:
@@ -55,7 +58,8 @@ class Checkpoints(Checkpoint):
     """Writes `best.ckpt` by `monitor`, and `last.ckpt` after every epoch, every N steps or minutes, and on a stop.
 
     SIGTERM and Ctrl-C write `last.ckpt` after the step (or in the validation) that they meet, then raise `Stopped`; a
-    second one ends the process at once. `previous.ckpt` is the one before the last, for when the last is damaged.
+    second one, later than a second, raises it at once. `previous.ckpt` is the one before the last, for when the last is
+    damaged.
 
     Args:
         folder: where the files go.
@@ -94,6 +98,7 @@ class Checkpoints(Checkpoint):
         self._position: Literal["batch", "validation", "validated", "epoch"] = "epoch"
         self._validated = False
         self._asked: int | None = None  # the signal that asked to stop
+        self._asked_at = 0.0
         self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -105,7 +110,7 @@ class Checkpoints(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         logged = getattr(pl_module, "logged", None)
         if stage == "fit" and logged is not None and self.monitor not in logged:
-            raise UserError(
+            raise NeverLogged(
                 f"monitor={self.monitor} is never logged by {type(pl_module).__name__}: "
                 f"choose one of {', '.join(logged)}"
             )
@@ -202,8 +207,11 @@ class Checkpoints(Checkpoint):
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self._asked is not None:
-            raise KeyboardInterrupt
-        self._asked = Checkpoints.last_asked = number
+            if time.monotonic() - self._asked_at < SECONDS_OF_ONE_STOP:
+                return
+            raise Stopped(f"stopped at once by {signal.Signals(number).name}. {self._how_to_go_on()}", number)
+        self._asked, self._asked_at = number, time.monotonic()
+        Checkpoints.last_asked = number
         log.info("%s: writing a checkpoint, then stopping (once more: at once)", signal.Signals(number).name)
 
     def _restore_handlers(self) -> None:
@@ -218,9 +226,12 @@ class Checkpoints(Checkpoint):
         number = self._asked or signal.SIGTERM  # another rank's wish
         raise Stopped(
             f"stopped by {signal.Signals(number).name} at step {trainer.global_step} "
-            f"(epoch {trainer.current_epoch}). To go on: python -m project.train resume={self.folder.parent}",
+            f"(epoch {trainer.current_epoch}). {self._how_to_go_on()}",
             number,
         )
+
+    def _how_to_go_on(self) -> str:
+        return f"To go on: python -m project.train resume={self.folder.parent}"
 
     def _save_if_best(self, trainer: Trainer) -> None:
         if self.monitor not in trainer.callback_metrics:

@@ -17,7 +17,20 @@ class StepSeed(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(step_seed(self.seed, trainer.fit_loop.total_batch_idx, trainer.global_rank))
+        seed_step(step_seed(self.seed, trainer.fit_loop.total_batch_idx, trainer.global_rank), pl_module.device)
+
+
+def seed_step(seed: int, device: torch.device) -> None:
+    """Seed the CPU's generator and that of the device.
+
+    `torch.manual_seed` seeds those of all kinds of devices: for GPUs that no one has used yet it keeps a list of calls,
+    with a trace of each, which takes a millisecond and grows by one entry a step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

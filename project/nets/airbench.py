@@ -36,7 +36,7 @@ class Block(nn.Module):
 class Airbench(nn.Module):
     """A whitening 2x2 convolution, blocks of two convolutions, pooling 3, a linear layer whose output is scaled.
 
-    `initialise` sets the whitening layer from training images (section 3.2); its weights are never trained, its bias
+    `start_from` sets the whitening layer from training images (section 3.2); its weights are never trained, its bias
     is, unless `whitening_bias` is false. Convolutions start as the identity on their first channels (dirac
     initialisation, section 3.3).
 
@@ -84,7 +84,7 @@ class Airbench(nn.Module):
         self.scale = scale
 
     @torch.no_grad()
-    def initialise(self, images: Tensor, eps: float = 5e-4) -> None:
+    def start_from(self, images: Tensor, eps: float = 5e-4) -> None:
         """The first layer's filters: the eigenvectors of 2x2 patches over the roots of their eigenvalues, and minus
         them, so that its outputs have equal variance and nothing in common (section 3.2). images (N, C, H, W)."""
         size = self.whiten.kernel_size[0]

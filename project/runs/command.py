@@ -95,12 +95,17 @@ def _in_order(words: list[str]) -> list[str]:
     """The words with multirun mode in front: argparse wants it there, and `sweep=NAME` is reason enough for it.
 
     Raises:
-        UserError: a sweep is to resume a single run.
+        UserError: a sweep is to resume a single run, or there are several.
     """
     sweeps = any(word.startswith("sweep=") and word != "sweep=null" for word in words)
     resumes = [word for word in words if word.startswith("resume=") and word != "resume=null"]
     if sweeps and resumes:
         raise UserError(f"{resumes[0]} is for a single run; a sweep goes on when its command is given once more")
+    for word in words:
+        if word.startswith("sweep=") and ("," in word or "(" in word):
+            raise UserError(
+                f"{word}: one sweep at a time, e.g. sweep=mlp; what it searches stands beside it, model=a,b"
+            )
     flags = ("-m", "--multirun")
     others = [word for word in words if word not in flags]
     wanted = len(others) < len(words) or (sweeps and not any(word.startswith("-") for word in words))

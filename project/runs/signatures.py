@@ -121,7 +121,8 @@ def describe(annotation: ast.expr | None) -> str:
     if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name):
         inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
         if annotation.value.id == "Literal":
-            return "one of " + ", ".join(str(part.value) for part in inner if isinstance(part, ast.Constant))
+            values = [str(part.value) for part in inner if isinstance(part, ast.Constant)]
+            return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
         if annotation.value.id in ("Sequence", "list", "tuple"):
             return f"a list, each {describe(inner[0])}"
     return "" if annotation is None else ast.unparse(annotation)

@@ -24,7 +24,7 @@ from project.errors import Stopped, UserError
 from project.nets.kernels import has_bf16
 from project.runs.building import build, build_data
 from project.runs.folder import CONFIG, DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
-from project.runs.lr_find import find_learning_rate
+from project.runs.lean import NoProfiler, spare_idle_hooks, without_gpus
 from project.runs.outcome import conclude
 from project.runs.provenance import hardware, record
 from project.runs.quiet import explained, quiet
@@ -80,6 +80,7 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
     device = settle_precision(cfg)
     if device.type == "cpu":
         keep_buffers()
+        without_gpus()
     with open_dict(cfg):
         cfg.sizes = data.sizes
     task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
@@ -96,8 +97,11 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
         )
     del checkpoint
     settle_compilation(cfg, task, data, device)
+    spare_idle_hooks(trainer, task)
     try:
         if cfg.lr_find:
+            from project.runs.lr_find import find_learning_rate  # matplotlib
+
             record(folder, cfg)
             return find_learning_rate(trainer, task, data, folder)
         with explained():
@@ -149,6 +153,8 @@ def build_trainer(cfg: DictConfig, checkpoint: dict[str, Any] | None, callbacks:
         purge_step = 0 if checkpoint is None else first_stale_sample(checkpoint)
     logger = build(cfg.logger, purge_step=purge_step) if cfg.logger is not None else False
     arguments = {"callbacks": callbacks, "logger": logger, "plugins": [AtomicCheckpointIO()]}
+    if cfg.trainer.get("profiler") is None:
+        arguments["profiler"] = NoProfiler()
     wanted = f"trainer.accelerator={cfg.trainer.get('accelerator')} trainer.devices={cfg.trainer.get('devices')}"
     cores = hardware()["cores"]
     has = f"The config says {wanted}; this machine has {torch.cuda.device_count()} CUDA devices, {cores} CPU cores."

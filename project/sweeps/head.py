@@ -22,7 +22,6 @@ from hydra.errors import InstantiationException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
-from optuna.samplers import CmaEsSampler
 
 from project.callbacks.monitor import monitor_mode
 from project.errors import Stopped, UserError
@@ -30,11 +29,12 @@ from project.runs.checks import check, check_number
 from project.runs.folder import CONFIG, logged_to
 from project.runs.hydra_versions import instantiate
 from project.sweeps.composing import Composer
-from project.sweeps.drawing import grid_points, make_pruner, sampler_for
+from project.sweeps.drawing import grid_points
 from project.sweeps.functions import function
 from project.sweeps.local_launcher import LocalLauncher
 from project.sweeps.owners import WORKERS, started
 from project.sweeps.placing import Places, share_out
+from project.sweeps.rehearsal import rehearse
 from project.sweeps.results import write_results
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import SharedStudy
@@ -87,11 +87,8 @@ class Head:
         points = grid_points(self.settings.sampler, self.space)
         if points is not None:
             self.settings.n_trials = min(self.settings.n_trials, len(points))
-        make_pruner(self.settings.pruner)
-        sampler = sampler_for(self.settings.sampler, 0, 0, self.space)
-        if len(self.directions) > 1 and isinstance(sampler, CmaEsSampler):
-            raise UserError("sweep/sampler=cmaes knows one objective only: take tpe, gp, nsga2 or random")
         self._check_space()
+        rehearse(self.settings, self.space, self.directions, self._compose)
         launcher = str(self.config.hydra.launcher._target_).rpartition(".")[2]
         self.local = launcher in HERE
         if launcher == "BasicLauncher" and self.settings.workers > 1:

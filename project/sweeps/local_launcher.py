@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 QUICK_DEATHS = 3  # that no job survives so early is no accident
 SECONDS_TO_STOP = 60.0
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class LocalLauncher(Launcher):
@@ -54,6 +55,7 @@ class LocalLauncher(Launcher):
         context: Any = mp.get_context("forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn")
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload(["project.runs.training", "project.sweeps.trial"])
+            _start_server()
         payload = cloudpickle.dumps((self.hydra_context, self.config, self.task_function, Singleton.get_state()))
         results: dict[int, JobReturn] = {}
         pipes: dict[int, Any] = {}
@@ -104,11 +106,25 @@ class LocalLauncher(Launcher):
             self.kill()
 
 
+def _start_server() -> None:
+    """Start the server that processes are forked from, deaf to stops: they may be sent to every process of a group, and
+    without it nobody knows how its children end."""
+    from multiprocessing import forkserver
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # it takes this along
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(payload: bytes, words: list[str], number: int, sender: Any) -> None:
     """One job, in a process of its own."""
     import cloudpickle
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the head passes it on, once
+    for number in STOPS:  # what comes before the worker listens is not lost: the head leaves word for it
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     context, config, task, state = cloudpickle.loads(payload)
     setup_globals()
     Singleton.set_state(state)

@@ -10,10 +10,10 @@ from typing import Any
 
 import optuna
 from omegaconf import DictConfig, OmegaConf, open_dict
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from project.sweeps.composing import Composer, choices
-from project.sweeps.shared_study import SharedStudy, attempts_of
+from project.sweeps.shared_study import STOPPED, SharedStudy, attempts_of
 from project.sweeps.space import Space
 
 TRIALS, BEST = "trials.csv", "best.yaml"
@@ -38,7 +38,10 @@ def write_results(
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """The trial's state in a word; what was rejected untrained is told from what was pruned."""
+    """The trial's state in a word; what was rejected untrained is told from what was pruned, what was stopped from what
+    runs."""
+    if trial.state is TrialState.RUNNING and (attempts := attempts_of(trial)) and attempts[-1]["ended"] == STOPPED:
+        return STOPPED
     return "rejected" if "rejected" in trial.user_attrs else str(trial.state.name.lower())
 
 

@@ -165,10 +165,15 @@ def study_lock(url: str | None, folder: Path, name: str) -> Callable[[], Abstrac
 
     Files (journal, SQLite) are locked by the kernel, on the machine or the file server that holds them; of a database
     server a row of a table of its own is.
+
+    Raises:
+        UserError: a SQLite file is to lie in a folder that there is not.
     """
     if url is None or url.startswith("sqlite"):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / ".claims" if url is None else Path(_sqlite_file(url, folder) + f".{_plain(name)}.claims")
+        if not path.parent.is_dir():
+            raise UserError(f"sweep.storage={url}: there is no folder {path.parent}: make it, or name another file")
         return lambda: _held(KernelLock(str(path)))
     return _RowLock(url, name)
 

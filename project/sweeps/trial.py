@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.pruners import WilcoxonPruner
 
 from project.callbacks.hparams import write_hparams
-from project.errors import Stopped, UserError
+from project.errors import NeverLogged, Stopped, UserError
 from project.runs.folder import CONFIG, METRICS
 from project.runs.resuming import resumed_config
 from project.runs.speed import release_buffers
@@ -97,7 +97,7 @@ class _Trial:
         except Stopped:
             self.shared.note(self.claim, seconds=self.facts["seconds"])
             raise
-        except Lost:
+        except (Lost, NeverLogged):
             raise
         except Exception:
             write_hparams(self.folder, self._parameters(), {}, failed=True)
@@ -185,7 +185,8 @@ class _Trial:
             reporter.began(parameters, validations)
             self.facts |= reporter.facts
 
-        return Watching(str(self.cfg.monitor), reporter.report, began, self.facts["seconds"])
+        names = objectives(self.orders.settings, self.cfg)
+        return Watching(str(self.cfg.monitor), reporter.report, began, self.facts["seconds"], names)
 
     def _last_state(self) -> float | None:
         """When the newest checkpoint of an earlier attempt was written, in seconds since 1970."""

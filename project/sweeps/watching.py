@@ -1,12 +1,13 @@
 """What a trial tells its study while it trains: every validation's value; and whether it may go on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import optuna
 from lightning import Callback, LightningModule, Trainer
 
 from project.callbacks.loop_state import validations_done, validations_expected
+from project.errors import NeverLogged
 
 Report = Callable[[int, float], bool]
 
@@ -22,6 +23,10 @@ class Watching(Callback):
         report: takes the validation's number and the value; True: stop.
         began: called once before training with the number of trainable parameters and of validations to expect.
         seconds: trained in earlier attempts.
+        objectives: names of what is optimised.
+
+    Raises:
+        NeverLogged: in `setup`, an objective that the task does not measure.
     """
 
     def __init__(
@@ -30,11 +35,22 @@ class Watching(Callback):
         report: Report,
         began: Callable[[int, int | None], None],
         seconds: float = 0.0,
+        objectives: Sequence[str] = (),
     ) -> None:
         self.monitor, self.report, self.began = monitor, report, began
-        self.seconds = seconds
+        self.seconds, self.objectives = seconds, objectives
         self.pruned = False
         self._since: float | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        logged = getattr(pl_module, "logged", None)
+        if stage != "fit" or logged is None:
+            return
+        tested = [name.replace("val/", "test/", 1) for name in logged if name.startswith("val/")]
+        known = ["parameters", "seconds", *logged, *tested]
+        for name in self.objectives:
+            if name not in known:
+                raise NeverLogged(f"sweep.objectives: {name} is never measured: choose of {', '.join(known)}")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.monotonic()

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from project.errors import Stopped, UserError
+from project.errors import NeverLogged, Stopped, UserError
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points, make_pruner
 from project.sweeps.outcome import Failed, Outcome
@@ -76,6 +76,7 @@ class Worker:
     def __init__(self, train: Train, context: HydraContext, master: DictConfig, orders: Orders) -> None:
         self.train, self.context, self.master, self.orders = train, context, master, orders
         self.claim: Claim | None = None
+        self.leaves = False
 
     def __call__(self, cfg: DictConfig) -> int:
         """Train trials until none is left; their number."""
@@ -109,6 +110,7 @@ class Worker:
                     traceback.print_exc()
                     raise
                 except Stopped as stopped:
+                    self.leaves = True
                     print(stopped)
                     if orders.parent is not None and os.getpid() == orders.parent[0]:
                         orders.stop.write_text(str(stopped.signal))  # the head's own process was asked
@@ -122,9 +124,15 @@ class Worker:
             from project.sweeps.trial import run_trial  # torch and lightning
 
             outcome = run_trial(self.train, self.context, shared, claim, compose, self.orders)
-        except (Stopped, KeyboardInterrupt) as stopped:
-            shared.give_back(claim)
+        except (Stopped, KeyboardInterrupt, SystemExit) as stopped:  # Lightning makes an exit of a KeyboardInterrupt
+            self.leaves = True
+            with _undisturbed():
+                shared.give_back(claim)
             raise stopped if isinstance(stopped, Stopped) else Stopped("stopped", signal.SIGINT) from stopped
+        except NeverLogged:
+            with _undisturbed():
+                shared.give_back(claim)  # a mistake of the sweep, and not of this trial
+            raise
         except Lost:
             print(f"trial {claim.number} was taken over by another worker: left to it")
             return 0
@@ -158,8 +166,9 @@ class Worker:
                         owner.beat()
                         shared.beat(self.claim)
                 if now - asked >= SECONDS_TO_STOP and self._must_stop(now):
-                    asked = now
-                    os.kill(os.getpid(), signal.SIGTERM)
+                    first, asked = asked == 0, now
+                    if not (first and self._was_asked()):
+                        os.kill(os.getpid(), signal.SIGTERM)
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
@@ -168,6 +177,12 @@ class Worker:
         finally:
             ended.set()
             thread.join()
+
+    def _was_asked(self) -> bool:
+        """Whether a signal has told this worker already, e.g. a terminal's Ctrl-C, which reaches all processes."""
+        from project.callbacks.checkpoints import Checkpoints
+
+        return self.leaves or Checkpoints.last_asked is not None
 
     def _must_stop(self, now: float) -> bool:
         orders = self.orders

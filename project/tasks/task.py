@@ -56,6 +56,12 @@ class Task(LightningModule):
         stages: tuple[Stage, ...] = ("train", "val", "test")
         self.meters = {stage: Meter(self.measures) for stage in stages}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning notes each hook here, fifty times a step: no module, no parameter
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     @abstractmethod
     def measure(self, batch: Any, stage: Stage) -> tuple[Tensor, Sequence[Tensor], int]:
         """One batch: the loss to minimise, each measure summed over the batch's samples, the number of samples."""
@@ -85,7 +91,7 @@ class Task(LightningModule):
 
     def initialise(self, batches: Iterable[Any]) -> None:
         """A network that begins with something that it takes from the data at once is given a training batch."""
-        take = getattr(self.net, "initialise", None)
+        take = getattr(self.net, "start_from", None)
         if take is not None:
             inputs, *_ = next(iter(batches))
             take(inputs)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from project.benchmark import SWEEP_PARTS
-from project.benchmarks.sweeps import NAMES, QUICK, Run, epochs_to, ideal, sweeps
+from project.benchmarks.sweeps import NAMES, QUICK, Run, epochs_to, ideal, sweep_figures, sweeps
 
 Figures = dict[str, Any]
 
@@ -102,6 +102,19 @@ def test_the_dead_hold_up_nobody_and_break_nothing(measured: tuple[list[str], Fi
         assert max(found["seconds"]) < QUICK.grace  # nobody waited for a lock to be broken
     assert optuna[1]["seconds"][0] >= QUICK.grace
     assert optuna[1]["study"] == ["unreadable: ValueError"]
+
+
+@pytest.mark.slow
+def test_the_short_table_holds_the_same_figures(measured: tuple[list[str], Figures]) -> None:
+    found = measured[1]
+    figures = {figure.what.partition(":")[0]: figure for figure in sweep_figures(found, QUICK)}
+    ours = found["wall"]["ours"][0]["wall"] / found["wall"]["ideal"][0]
+    assert list(figures["2 workers"].ours) == [ours]
+    busy = figures[f"{QUICK.workers} workers, {QUICK.skewed} trials, a quarter five times as long"]
+    assert 0 < busy.reference[0] < 100
+    assert list(figures["a trial beyond its training (basic)"].ours) == found["overhead"]["ms"]["ours, basic"]
+    assert list(figures["ask and tell at 30 trials, TPE, journal"].ours) == [found["storage"]["ours"]["30"]]
+    assert figures["longest wait for a dead process's lock"].reached in (True, False)
 
 
 @pytest.mark.slow

@@ -174,3 +174,34 @@ def test_a_stop_where_a_checkpoint_is_due_writes_it_once(tmp_path: Path) -> None
         train(tiny(f"folder={folder}", "callbacks.checkpoints.every_n_steps=2", at))
     steps = [load_checkpoint(folder / "checkpoints" / f"{name}.ckpt")["global_step"] for name in ("last", "previous")]
     assert steps == [4, 2]
+
+
+def test_the_same_stop_may_come_twice_and_another_one_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(str(tmp_path / "run" / "checkpoints"), "val/loss")
+    now = [100.0]
+    monkeypatch.setattr("project.callbacks.checkpoints.time.monotonic", lambda: now[0])
+    checkpoints._ask_to_stop(signal.SIGINT, None)
+    now[0] += 0.9
+    checkpoints._ask_to_stop(signal.SIGTERM, None)  # passed on by another process
+    now[0] += 0.2
+    with pytest.raises(Stopped, match=r"at once by SIGINT.*resume=.*run") as stop:
+        checkpoints._ask_to_stop(signal.SIGINT, None)
+    assert stop.value.signal == signal.SIGINT
+
+
+@pytest.mark.parametrize("stop", [Stopped("stopped", signal.SIGTERM), KeyboardInterrupt()])
+def test_a_stop_in_the_middle_of_writing_is_no_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    def save(*arguments: object) -> None:  # as torch's writer does with what a signal's handler raises
+        try:
+            raise stop
+        except BaseException:
+            raise RuntimeError("PytorchStreamWriter failed writing file")  # noqa: B904
+
+    monkeypatch.setattr("torch.save", save)
+    with pytest.raises(type(stop)):
+        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert list(tmp_path.iterdir()) == []

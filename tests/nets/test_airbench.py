@@ -17,7 +17,7 @@ def images(count: int = 200) -> torch.Tensor:
 def test_the_first_layer_whitens_patches() -> None:
     """Its outputs have variance 1 and nothing in common, and the second half is minus the first."""
     net = Airbench((3, 32, 32), 10)
-    net.initialise(images(), eps=0.0)
+    net.start_from(images(), eps=0.0)
     outputs = net.whiten(images()).double()
     assert outputs.shape == (200, 24, 31, 31)
     first, second = outputs.chunk(2, dim=1)

@@ -52,7 +52,8 @@ def test_signatures_are_read_through_base_classes() -> None:
 MISTAKES = [
     (["data.batch_size=abc"], "data.batch_size must be a whole number, got 'abc'"),
     (["data.batch_size=1.5"], "data.batch_size must be a whole number, got 1.5"),
-    (["data.flip=3"], "data.flip must be true or false, got 3"),
+    (["data.flip=3"], "data.flip must be true or false or alternating, got 3"),
+    (["data.padding=mirror"], "data.padding must be one of zero, reflect, got 'mirror'"),
     (["+data.batch_sise=3"], r"data.batch_sise: there is no such option. Did you mean data.batch_size"),
     (["optimizer.lr=abc"], "optimizer.lr must be a number such as 0.1, got 'abc'"),
     (["trainer.max_epochs=many"], "trainer.max_epochs must be a whole number such as 100, got 'many'"),

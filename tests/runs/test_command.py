@@ -63,7 +63,7 @@ def test_torch_is_imported_only_to_train(tmp_path: Path, words: list[str]) -> No
 def test_help_shows_the_choices(run_command: Run) -> None:
     done = run_command("train", "--help")
     assert done.returncode == 0
-    assert "model: alexnet, autoencoder" in done.stdout
+    assert "alexnet, autoencoder" in done.stdout
     assert "python -m project.train resume=latest" in done.stdout
     assert "run: ???" in run_command("evaluate", "--help").stdout
     assert "input: ???" in run_command("predict", "--help").stdout

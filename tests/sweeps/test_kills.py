@@ -6,10 +6,13 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning import Callback
 
 from tests.sweeps.sweeping import (
     SPACE,
@@ -135,23 +138,44 @@ def test_a_worker_that_was_paused_and_taken_for_dead_does_no_harm(tmp_path: Path
     assert len(json.loads((folder / "0" / "metrics.json").read_text())) > 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_writes_checkpoints_and_the_same_command_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "to", "launcher"),
+    [
+        (signal.SIGINT, os.kill, "local"),  # the head alone
+        (signal.SIGINT, os.killpg, "local"),  # every process, as a terminal does with Ctrl-C
+        (signal.SIGTERM, os.killpg, "local"),  # as `timeout` and schedulers do
+        (signal.SIGINT, os.killpg, "joblib"),
+    ],
+)
+def test_a_stop_writes_checkpoints_and_the_same_command_goes_on(
+    tmp_path: Path, number: signal.Signals, to: Callable[[int, int], None], launcher: str
+) -> None:
     folder = tmp_path / "sweep"
-    words = (*WORDS, "sweep.n_trials=2", "trainer.max_epochs=30")
-    command = start(folder, *words)
+    # steps of more than the half second in which a worker hears of a stop by the head, too
+    slow = "+callbacks.slow._target_=tests.sweeps.test_kills.Slow"
+    words = (*WORDS, "sweep.n_trials=2", "trainer.max_epochs=30", f"hydra/launcher={launcher}", slow)
+    command = start(folder, *words, SECONDS_OF_A_STEP="0.7")
     until(lambda: len(list(folder.glob("*/checkpoints/last.ckpt"))) == 2)
-    os.kill(command.pid, number)
+    to(command.pid, number)
     code, said = finish(command)
     assert code == 128 + number, said
     assert "The same command goes on with it." in said
     until(lambda: not members(command.pid))
+    assert "died" not in said
     assert [row["attempt_ended"] for row in rows(folder)] == ["stopped", "stopped"]
+    assert [row["state"] for row in rows(folder)] == ["stopped", "stopped"]
     code, said = sweep(folder, *words)
     assert code == 0, said
     assert [trial.state.name for trial in trials(folder)] == ["COMPLETE", "COMPLETE"]
     assert [row["attempt"] for row in rows(folder)] == ["1", "2", "1", "2"]
     assert all("going on at step" in (folder / name / "train.log").read_text() for name in "01")
+
+
+class Slow(Callback):
+    """Steps take so many seconds longer."""
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        time.sleep(float(os.environ.get("SECONDS_OF_A_STEP", "0")))
 
 
 def test_when_the_head_dies_its_workers_write_their_checkpoints_and_end(tmp_path: Path) -> None:

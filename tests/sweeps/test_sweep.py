@@ -219,6 +219,56 @@ def test_values_of_the_wrong_type_are_refused_before_the_first_trial(tmp_path: P
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep.sampler.n_startup_trials=abc"], "sweep/sampler: no trial can be drawn (TypeError"),
+        (["sweep/pruner=hyperband", "sweep.pruner.max_resource=0"], "sweep/pruner: it does not work with these arg"),
+        (["sweep.space=tests.sweeps.test_sweep.unknown_key"], "optimizer.no_such_key"),
+        (
+            ["sweep.space=tests.sweeps.test_sweep.nothing"],
+            "sweep.space must return a dict of overrides",
+        ),
+        (["sweep.space=tests.sweeps.sweeping.sweep"], "sweep.space=tests.sweeps.sweeping.sweep"),
+        (["sweep.constraints=[tests.sweeps.test_sweep.of_nothing]"], "is called with one argument, the config"),
+        (["monitor=val/nosuch"], "monitor=val/nosuch is never logged by ImageClassifier: choose one of train/loss"),
+        (
+            ["sweep.objectives=[val/accuracy,nosuch]", "sweep.directions=[maximize,minimize]"],
+            "nosuch is never measured",
+        ),
+        (["sweep.storage=sqlite:////no/such/folder/x.db"], "there is no folder /no/such/folder: make it"),
+        (["sweep=mlp,resnet"], "sweep=mlp,resnet: one sweep at a time"),
+    ],
+)
+def test_what_cannot_work_costs_no_trial(tmp_path: Path, words: list[str], message: str) -> None:
+    folder = tmp_path / "sweep"
+    told = sweep_here(folder, SPACE, *words)
+    assert told.returncode == 1, told.stdout + told.stderr
+    assert message in told.stderr
+    assert "Traceback" not in told.stderr
+    assert not (folder / "0" / "config.yaml").exists()
+    if (folder / "study").exists():
+        assert not [trial for trial in trials(folder) if trial.state.is_finished()]
+
+
+def test_several_runs_without_a_sweep_are_refused(tmp_path: Path) -> None:
+    told = run_module("project.train", "-m", "model=mlp", "data=shapes", "optimizer.lr=0.1,0.2", cwd=tmp_path)
+    assert told.returncode == 1
+    assert "several runs are a sweep: choose one" in told.stderr
+
+
+def unknown_key(trial: optuna.Trial) -> dict[str, Any]:
+    return {"optimizer.no_such_key": trial.suggest_float("x", 0, 1)}
+
+
+def nothing(trial: optuna.Trial) -> None:
+    trial.suggest_float("x", 0, 1)
+
+
+def of_nothing() -> bool:
+    return True
+
+
 def test_a_study_takes_no_trials_of_another_for_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     assert sweep_here(folder, SPACE, "sweep.n_trials=1", "sweep/pruner=none").returncode == 0

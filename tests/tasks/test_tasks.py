@@ -75,7 +75,7 @@ def test_biases_of_norms_can_learn_faster_and_decay_as_fast() -> None:
 
 def test_a_network_that_asks_for_it_begins_with_a_training_batch() -> None:
     class Centred(nn.Module):
-        def initialise(self, inputs: torch.Tensor) -> None:
+        def start_from(self, inputs: torch.Tensor) -> None:
             self.mean = inputs.mean()
 
     task = ImageClassifier(Centred())
