@@ -1,5 +1,6 @@
 """What the framework costs a training step, and what this machine's precision and memory layout gain."""
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +19,11 @@ from project.data.loader import ImageLoader
 from project.runs.building import build
 from project.runs.command import CONF
 from project.runs.hydra_versions import DEFAULTS
-from project.runs.lean import spare_idle_hooks
+from project.runs.lean import spare_idle_hooks, without_gpus
 from project.runs.quiet import quiet
 from project.runs.speed import keep_buffers, lay_out, settle_precision
 from project.runs.training import build_trainer
+from project.tasks.schedules import Steps
 
 BATCH = 128
 SIZES = {"num_classes": 10, "image_shape": [3, 32, 32]}
@@ -155,6 +157,7 @@ class Bare:
         self.net = net(cfg).to(memory_format=layout)
         trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimizer, self.smoothing = build(cfg.optimizer)(trained), cfg.model.label_smoothing
+        self.schedule = build(cfg.scheduler)(self.optimizer, Steps(10**6, len(batches)))["scheduler"]
         self.bf16 = not plain and cfg.trainer.precision == "bf16-mixed"
         self.batches = [(images.contiguous(), labels) for images, labels in batches] if plain else batches
 
@@ -167,6 +170,7 @@ class Bare:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
+            self.schedule.step()
         return time.perf_counter() - start
 
 
@@ -180,6 +184,15 @@ class Ours:
 
     def __call__(self) -> float:
         keep_buffers()
+        before = os.environ.get("CUDA_VISIBLE_DEVICES")
+        without_gpus()
+        try:
+            return self._run()
+        finally:
+            if before is None:
+                os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+
+    def _run(self) -> float:
         watch, cfg = Watch(), self.cfg.copy()
         cfg.trainer.max_epochs = 1
         cfg.trainer.limit_val_batches = 0

@@ -1,5 +1,6 @@
 """What every learning problem shares: a network, its optimizer and schedule, and measures that cost little."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal
@@ -101,6 +102,8 @@ class Task(LightningModule):
         self.meters["train"].add(sums, samples)
         self.samples_seen += samples * self.trainer.world_size
         return loss
+
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]  # asked at each step
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # before the step and not after the last one, so that a checkpoint between the two holds what is not yet logged

@@ -269,6 +269,7 @@ def test_a_damaged_cache_is_named(folder: Path) -> None:
         opened(folder)
 
 
+@pytest.mark.slow
 def test_a_killed_decoding_leaves_nothing_that_hurts(folder: Path) -> None:
     make_images(folder / "train" / "cat", 300, size=(200, 200))
     cache = folder.parent / "cache"

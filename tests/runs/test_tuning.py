@@ -62,7 +62,7 @@ def test_what_fails_is_shown_and_not_chosen(rates: dict[Choice, float], capsys: 
 
 
 def test_time_that_is_over_ends_it(rates: dict[Choice, float], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(0, 1000, 50))
+    clock = iter(range(0, 1000, 25))
     monkeypatch.setattr("project.runs.tuning.time.monotonic", lambda: float(next(clock)))
     tuned("data.batch_size=32", "seconds=60")
     assert len(rates) == 2  # the first, and one that began before a minute was over

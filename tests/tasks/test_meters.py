@@ -60,3 +60,25 @@ def test_a_million_samples_are_counted_exactly() -> None:
         meter.add(of(999.0), 16_777_217 // 1000)  # float32 counts to 16,777,216 only
     meter.add(of(1.0), 17_217)
     assert meter.read_epoch(same) == {"accuracy": 999_001 / (16_777 * 1000 + 17_217)}
+
+
+def test_the_bits_do_not_depend_on_when_it_was_looked_at() -> None:
+    values = torch.rand(700, generator=torch.Generator().manual_seed(0))
+    sums = []
+    for looks in ([], [3], [100, 101, 699]):
+        meter = Meter(("loss",))
+        for step, value in enumerate(values):
+            meter.add([value], 1)
+            if step in looks:
+                meter.state_dict(same)  # as a checkpoint does
+        sums.append(meter.read_epoch(same)["loss"])
+    expected = 0.0
+    for value in values.tolist():
+        expected += value
+    assert sums == [expected / 700] * 3
+
+
+def test_measures_of_other_types_and_their_graphs_are_let_go() -> None:
+    meter, weight = Meter(("loss", "hits")), torch.ones(1, requires_grad=True)
+    meter.add([(2 * weight).sum(), torch.tensor(3)], 4)
+    assert meter.read_epoch(same) == {"loss": 0.5, "hits": 0.75}
