@@ -73,7 +73,7 @@ def _range_test(
     trainer: Trainer, task: Task, data: DataModule, lowest: float, highest: float, steps: int
 ) -> tuple[list[float], list[float]]:
     device = trainer.strategy.root_device
-    task.initialise(data.train_dataloader())
+    task.initialise(data)
     task.to(device).train()
     optimizer = task.make_optimizer()
     rates: list[float] = []

@@ -32,22 +32,26 @@ WORTH_MEASURING = 120.0  # seconds of a training; a shorter one is over before a
 WORTH_IT = 1.05  # a compiled step that is not faster by so much is not worth what a compiler can get wrong
 
 
-def settle_precision(cfg: DictConfig) -> torch.device:
-    """Replace `trainer.precision=auto` in `cfg` by what this machine computes fastest, and say it; the device.
+def settle_precision(cfg: DictConfig) -> tuple[torch.device, str]:
+    """Replace `trainer.precision=auto` in `cfg` by what this machine computes fastest.
 
     `bf16-mixed` where the processor or the GPU has instructions for bfloat16, `32-true` elsewhere.
+
+    Returns:
+        The device of the training, and what is to be said of the choice; empty: nothing was chosen.
     """
     accelerator = str(cfg.trainer.get("accelerator", "auto"))
     try:
         device = device_for("gpu" if accelerator == "cuda" else accelerator)
     except UserError:  # the Trainer says what is wrong with it
         device = torch.device("cpu")
-    if cfg.trainer.get("precision") == "auto":
-        bf16 = device.type in ("cpu", "cuda") and has_bf16(device)
-        cfg.trainer.precision = "bf16-mixed" if bf16 else "32-true"
-        which = "computes in bfloat16" if bf16 else "has no fast bfloat16"
-        log.info("precision: %s (this %s %s)", cfg.trainer.precision, _kind(device), which)
-    return device
+    if cfg.trainer.get("precision") != "auto":
+        return device, ""
+    bf16 = device.type in ("cpu", "cuda") and has_bf16(device)
+    cfg.trainer.precision = "bf16-mixed" if bf16 else "32-true"
+    which = "computes in bfloat16" if bf16 else "has no fast bfloat16"
+    layout = ", channels_last" if "image_shape" in cfg.get("sizes", {}) and cfg.get("channels_last", True) else ""
+    return device, f"precision: {cfg.trainer.precision}{layout} (this {_kind(device)} {which})"
 
 
 def keep_buffers(keep: bool = True) -> None:

@@ -77,17 +77,17 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
     data = build_data(cfg)
     if cfg.resume is not None and (folder / DATA).exists():
         check_unchanged(folder, json.loads((folder / DATA).read_text(encoding="utf-8")), data)
-    device = settle_precision(cfg)
+    with open_dict(cfg):
+        cfg.sizes = data.sizes
+    device, precision = settle_precision(cfg)
     if device.type == "cpu":
         keep_buffers()
         without_gpus()
-    with open_dict(cfg):
-        cfg.sizes = data.sizes
     task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
     lay_out(task.net, cfg.get("channels_last", True))
     path = resumable(folder / "checkpoints") if cfg.resume is not None else None
     checkpoint = None if path is None else _fitting(path, task)
-    trainer = build_trainer(cfg, checkpoint, [*watchers, Beginning(cfg, folder, data, path)])
+    trainer = build_trainer(cfg, checkpoint, [*watchers, Beginning(cfg, folder, data, path, precision)])
     data.check_batch_size(trainer.world_size)
     if "bf16" in str(trainer.precision) and not has_bf16(trainer.strategy.root_device):
         log.warning(
@@ -116,8 +116,10 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
 class Beginning(Callback):
     """Once nothing has been found wrong with a training: records it, and says what is trained and where."""
 
-    def __init__(self, cfg: DictConfig, folder: Path, data: DataModule, checkpoint: Path | None) -> None:
-        self.cfg, self.folder, self.data, self.checkpoint = cfg, folder, data, checkpoint
+    def __init__(
+        self, cfg: DictConfig, folder: Path, data: DataModule, checkpoint: Path | None, precision: str
+    ) -> None:
+        self.cfg, self.folder, self.data, self.checkpoint, self.precision = cfg, folder, data, checkpoint, precision
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         restore_loader(trainer)  # the last thing that can be found wrong: another number of batches
@@ -128,6 +130,8 @@ class Beginning(Callback):
         parameters = sum(parameter.numel() for parameter in pl_module.parameters())
         what = f"{self.cfg.name}: {parameters:,} parameters, {self.data.counts['train']:,} training {self.data.counted}"
         log.info("%s on %s -> %s", what, trainer.strategy.root_device, self.folder)
+        if self.precision:
+            log.info(self.precision)
         if self.checkpoint is not None:
             log.info("going on at step %d from %s", trainer.global_step, self.checkpoint)
 

@@ -89,14 +89,15 @@ class _Tuning:
         self.data: DataModule = build_data(cfg)
         with open_dict(cfg):
             cfg.sizes = self.data.sizes
-        asked = cfg.trainer.precision
-        self.device = settle_precision(cfg)
+        self.device, precision = settle_precision(cfg)
         self.first = Choice(str(cfg.trainer.precision), bool(cfg.channels_last), int(cfg.data.batch_size))
         self.found: list[Found] = []
         task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
         self.recurrent = is_recurrent(task.net)
         counted = sum(parameter.numel() for parameter in task.parameters())
-        log.info("%s: %s parameters on %s (trainer.precision=%s)", cfg.name, f"{counted:,}", self.device, asked)
+        log.info("%s: %s parameters on %s", cfg.name, f"{counted:,}", self.device)
+        if precision:
+            log.info(precision)
 
     @property
     def best(self) -> Found:

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 from lightning import LightningModule
@@ -87,14 +87,18 @@ class Task(LightningModule):
         return self.net(*inputs)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and getattr(self.trainer, "datamodule", None) is not None:
-            self.initialise(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        if stage == "fit":
+            self.initialise(getattr(self.trainer, "datamodule", None))
 
-    def initialise(self, batches: Iterable[Any]) -> None:
-        """A network that begins with something that it takes from the data at once is given a training batch."""
+    def initialise(self, data: Any) -> None:
+        """A network that takes something from the data before it is trained is given the inputs of a training batch.
+
+        Args:
+            data: has a `train_dataloader`; None: there is nothing to take it from.
+        """
         take = getattr(self.net, "start_from", None)
-        if take is not None:
-            inputs, *_ = next(iter(batches))
+        if take is not None and data is not None:
+            inputs, *_ = next(iter(data.train_dataloader()))
             take(inputs)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -96,9 +96,7 @@ def test_reflecting_borders_equal_torch_s() -> None:
         loader = ImageLoader(images, torch.zeros(5), 5, mean=MEAN, std=STD, train=True, shift=shift, padding="reflect")
         expected = F.pad(images.permute(0, 3, 1, 2).float(), (shift,) * 4, mode="reflect")
         assert torch.equal(loader.images.permute(0, 3, 1, 2).float(), expected)
-    with pytest.raises(
-        UserError, match=r"data\.shift=6 with data\.padding=reflect needs images larger than that, got 6x8"
-    ):
+    with pytest.raises(UserError, match="reflect needs images larger than that, got 6x8"):
         ImageLoader(images, torch.zeros(5), 5, mean=MEAN, std=STD, train=True, shift=6, padding="reflect")
 
 

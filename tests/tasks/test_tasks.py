@@ -78,7 +78,11 @@ def test_a_network_that_asks_for_it_begins_with_a_training_batch() -> None:
         def start_from(self, inputs: torch.Tensor) -> None:
             self.mean = inputs.mean()
 
+    class Data:
+        def train_dataloader(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+            return [(torch.full((2, 3), 5.0), LABELS[:2])]
+
     task = ImageClassifier(Centred())
-    task.initialise([(torch.full((2, 3), 5.0), LABELS[:2])])
+    task.initialise(Data())
     assert task.net.mean == 5
-    ImageClassifier(nn.Identity()).initialise([])  # the others are left alone
+    ImageClassifier(nn.Identity()).initialise(object())  # of the others no data are asked for
