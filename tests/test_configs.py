@@ -23,7 +23,7 @@ MUST_BE_GIVEN = {
     "translation": ["data.source=x", "data.target=y"],
 }
 SMOKE = ("trainer=smoke", "trainer.accelerator=cpu", "data.batch_size=8", "data.eval_batch_size=8")
-SHORT = ("data=shapes", "data.train_images=100", "data.test_images=20", *SMOKE)
+SHORT = ("data=shapes", "data.train_images=100", "data.test_images=20", "data.val_fraction=0.1", *SMOKE)
 SHORT_TEXT = ("data=text", f"data.path={CONF / 'train.yaml'}", "data.truncate=4", "data.test_fraction=0.1", *SMOKE)
 # generated data that a task can be tried on, by its class
 SHORT_FOR = {

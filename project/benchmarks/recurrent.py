@@ -28,17 +28,23 @@ CELLS: dict[str, Callable[..., Any]] = {
 MUT1 = {("mut1", "float32"): "<= 1", ("mut1 compiled", "bfloat16"): "<= 1.1"}  # targets
 
 
-def recurrent(repeats: int, compiled: Sequence[str] = ()) -> list[Figure]:
+def recurrent(
+    repeats: int, compiled: Sequence[str] = (), names: Sequence[str] = tuple(CELLS), steps: int = 20
+) -> list[Figure]:
     """Layers of every cell, and a whole training step.
 
     Args:
         repeats: measurements of each.
         compiled: cells that are also measured with `kernel=compiled`; compiling takes up to a minute each.
+        names: cells.
+        steps: optimizer steps of a measurement.
     """
-    return [*recurrent_layers(repeats, compiled), *training_step(repeats)]
+    return [*recurrent_layers(repeats, compiled, names), *training_step(repeats, steps)]
 
 
-def recurrent_layers(repeats: int, compiled: Sequence[str] = (), device: str = "cpu") -> list[Figure]:
+def recurrent_layers(
+    repeats: int, compiled: Sequence[str] = (), names: Sequence[str] = tuple(CELLS), device: str = "cpu"
+) -> list[Figure]:
     """Forward and backward through one layer of 256 units, 50 sequences of 50 steps; all in turn, `repeats` times.
 
     The reference is `nn.GRU`, or for the LSTM `nn.LSTM`, in the same precision: float32, and bfloat16 where the
@@ -46,7 +52,7 @@ def recurrent_layers(repeats: int, compiled: Sequence[str] = (), device: str = "
     """
     inputs = torch.randn(STEPS, BATCH, HIDDEN, device=device)
     nets: dict[str, nn.Module] = {"nn.GRU": nn.GRU(HIDDEN, HIDDEN), "nn.LSTM": nn.LSTM(HIDDEN, HIDDEN)}
-    nets |= {name: Recurrent(cell, HIDDEN, HIDDEN) for name, cell in CELLS.items()}
+    nets |= {name: Recurrent(CELLS[name], HIDDEN, HIDDEN) for name in names}
     chosen: Kernel = "compiled"
     nets |= {f"{name} compiled": Recurrent(CELLS[name], HIDDEN, HIDDEN, kernel=chosen) for name in compiled}
     figures = []

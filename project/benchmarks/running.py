@@ -24,9 +24,9 @@ OF_ALL = {
 QUICK: dict[str, dict[str, Any]] = {
     "input": {"count": 512},
     "step": {"count": 4},
-    "networks": {"count": 1, "names": ("resnet",)},
-    "recurrent": {},
-    "recipe": {"count": 1},
+    "networks": {"count": 1, "names": ("mlp",)},
+    "recurrent": {"names": ("mut1", "lstm"), "steps": 2},
+    "recipe": {"count": 1, "words": ("data.batch_size=16", "model.net.widths=[4,4,4]")},
     "startup": {},
     "trials": {"count": 4, "early": 2},
     "checkpoints": {"images": 500},
@@ -111,7 +111,7 @@ def _sweep_texts(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _imports() -> str:
-    from project.benchmarks.startup import HEAVY, unused_imports
+    from project.benchmarks.startup import imports
 
-    found = unused_imports()
-    return f"of {len(HEAVY)} heavy packages a plain run has imported: {', '.join(found) or 'none'}"
+    ours, lightnings = (", ".join(names) or "none" for names in imports())
+    return f"heavy packages that a plain run imports: {ours}; and Lightning for itself: {lightnings}"

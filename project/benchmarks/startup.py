@@ -115,19 +115,25 @@ def checkpoints(repeats: int, images: int = 50_000) -> list[Figure]:
     return [Figure(f"checkpoints, of a training of model=convnet on {images:,} images", "%", shares, target="<= 1")]
 
 
-def unused_imports() -> list[str]:
-    """Heavy modules that a plain run of an image classifier has imported at its end."""
+def imports() -> tuple[list[str], list[str]]:
+    """The heavy packages that a plain run of an image classifier imports by itself, and those that Lightning does."""
+    words = [*TINY, "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    ours, lightnings = (
+        _imported(code, words) for code in ("import project.train; project.train.main()", "import lightning")
+    )
+    return [name for name in ours if name not in lightnings], lightnings
+
+
+def _imported(code: str, words: Sequence[str]) -> list[str]:
+    code = (
+        f"{code}; import json, sys; print('IMPORTED', json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
     with tempfile.TemporaryDirectory(prefix="imports-") as folder:
-        code = (
-            "import sys, project.train as entry; sys.argv[1:] = sys.argv[1:]; entry.main(); "
-            f"print('IMPORTED', [name for name in {HEAVY!r} if name in sys.modules])"
-        )
-        words = [*TINY, "trainer.max_epochs=1", "trainer.accelerator=cpu"]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words], cwd=folder, env=_environment(), capture_output=True, text=True
-        )
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("IMPORTED ")]
-    return [name.strip(" '") for name in line.removeprefix("IMPORTED ").strip("[]").split(",") if name]
+    names: list[str] = json.loads(line.removeprefix("IMPORTED "))
+    return names
 
 
 class FirstStep(Callback):
@@ -145,14 +151,14 @@ class Diary(Callback):
     """
 
     def __init__(self, log: str) -> None:
-        self.log, self.began = Path(log), 0.0
+        self.file, self.began = Path(log), 0.0  # Lightning gives callbacks a `log` of its own
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
         self.began = self.began or time.time()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         line = {"began": self.began, "ended": time.time(), "MiB": resident()}
-        with self.log.open("a", encoding="utf-8") as file:
+        with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
@@ -166,7 +172,7 @@ class TimedCheckpoints(Checkpoints):
 
     def __init__(self, log: str, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.log, self.writing, self.began = Path(log), 0.0, time.perf_counter()
+        self.file, self.writing, self.began = Path(log), 0.0, time.perf_counter()
 
     @property
     def state_key(self) -> str:
@@ -179,7 +185,7 @@ class TimedCheckpoints(Checkpoints):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         seconds = {"writing": self.writing, "training": time.perf_counter() - self.began}
-        self.log.write_text(json.dumps(seconds), encoding="utf-8")
+        self.file.write_text(json.dumps(seconds), encoding="utf-8")
 
     def _save_last(self, trainer: Trainer) -> None:
         start = time.perf_counter()

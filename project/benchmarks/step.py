@@ -82,21 +82,23 @@ def networks(repeats: int, count: int = 3, names: Sequence[str] = NETWORKS) -> l
     return figures
 
 
-def recipe(repeats: int, count: int = 20) -> list[Figure]:
+def recipe(repeats: int, count: int = 20, words: Sequence[str] = ()) -> list[Figure]:
     """Steps of `experiment=cifar10_fast`, with the making of their batches, against a bare loop over the same loader.
 
     Args:
         repeats: measurements of each side.
         count: steps of a measurement.
+        words: more of the command line.
     """
-    cfg = composed("experiment=cifar10_fast")
+    words = ("experiment=cifar10_fast", *words)
+    cfg = composed(*words)
     size = int(cfg.data.batch_size)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count * size, 32, 32, 3), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 10, (count * size,), generator=generator)
     options = {"shift": cfg.data.shift, "flip": cfg.data.flip, "padding": cfg.data.padding}
     loader: Any = ImageLoader(pixels, labels, size, mean=MEAN, std=STD, train=True, **options)
-    times = _compared(("experiment=cifar10_fast",), _net, loader, repeats)
+    times = _compared(words, _net, loader, repeats)
     what = f"training step of experiment=cifar10_fast, batch {size}, with its input, against a bare loop"
     return [Figure(what, "ms", *_scaled(times, 1e3), "<= 1.05")]
 

@@ -29,6 +29,7 @@ class Progress(ProgressBar):
         self._finished: str | None = None
         self._validation_began = 0.0
         self._validation_seconds = 0.0
+        self._validated = False  # in this epoch
 
     def disable(self) -> None:
         self._enabled = False
@@ -66,6 +67,7 @@ class Progress(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validation_seconds += time.monotonic() - self._validation_began
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = max(time.monotonic() - self._epoch_began - self._validation_seconds, 1e-9)
@@ -84,6 +86,8 @@ class Progress(ProgressBar):
         if self._finished is None or not trainer.is_global_zero:
             return
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if "top5" not in name}
+        if not self._validated:  # what is there is an earlier epoch's
+            values = {name: value for name, value in values.items() if not name.startswith("val/")}
         if self._bar is not None:
             self._bar.clear()
         log.info("%s  %s", self._finished, "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
@@ -91,7 +95,7 @@ class Progress(ProgressBar):
 
     def _begin_epoch(self, pl_module: LightningModule) -> None:
         self._epoch_began, self._epoch_samples = time.monotonic(), _seen(pl_module)
-        self._validation_seconds = 0.0
+        self._validation_seconds, self._validated = 0.0, False
 
     def _close(self) -> None:
         if self._bar is not None:

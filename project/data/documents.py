@@ -80,6 +80,8 @@ def find_documents(path: str | None, pattern: str = "*", without: Path | None = 
     """
     if path is None:
         return _library()
+    if not path.strip():
+        raise UserError(f"data.path is empty.\n{_REMEDY}")
     place = Path(path).expanduser()
     try:
         if place.is_file():

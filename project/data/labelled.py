@@ -30,13 +30,16 @@ class Texts:
     classes: list[str] = field(default_factory=list)
     skipped: int = 0
 
-    def add(self, name: str, texts: Iterable[str]) -> None:
+    def add(self, name: str, texts: Iterable[str]) -> bool:
+        """Whether any of them is not empty."""
+        before = len(self.texts)
         for text in texts:
             if text and not text.isspace():
                 self.texts.append(text)
                 self.classes.append(name)
             else:
                 self.skipped += 1
+        return len(self.texts) > before
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ def read_labelled(path: str, wanted: Wanted, only: Sequence[str] = ()) -> Labell
     Raises:
         UserError: nothing there, or nothing that has one of the forms, or something wrong with it.
     """
+    if not path.strip():
+        raise UserError(f"data.path is empty.\n{_FORMS}.")
     place = Path(path).expanduser()
     try:
         if place.is_dir():
@@ -139,8 +144,11 @@ def _unsplit(folder: Path, wanted: Wanted, only: Sequence[str]) -> tuple[str, Te
         return form, parts["train"]
     texts = Texts()
     for own in folders:
+        if not any(entry.is_file() for entry in own.rglob("*")):
+            raise _no_texts(own.name, own)
         documents = find_documents(str(own))
-        texts.add(_class(own.name, own), (read_text(documents.root / name) for name, *_ in documents.stamps))
+        if not texts.add(_class(own.name, own), (read_text(documents.root / name) for name, *_ in documents.stamps)):
+            raise _no_texts(own.name, own)
     return "a folder for each class", texts
 
 
@@ -160,8 +168,13 @@ def _files(files: list[Path], wanted: Wanted) -> tuple[str, dict[str, Texts]]:
                 "Put them together, rename one, or choose files with a glob: data.path='FOLDER/*.txt'."
             )
         seen[own] = file
-        texts.add(own, read_lines(file))
+        if not texts.add(own, read_lines(file)):
+            raise _no_texts(own, file)
     return "a file for each class, a sentence a line", {"train": texts}
+
+
+def _no_texts(name: str, place: Path) -> UserError:
+    return UserError(f"The class {name!r} has no texts in {shown(place)}.\nAdd some, or remove it.")
 
 
 def _tables(files: dict[str, Path], wanted: Wanted) -> tuple[str, dict[str, Texts]]:

@@ -91,7 +91,7 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _comma(text: str) -> str:
-    first, _, _ = text.partition("\n")
+    first, _, _ = text.lstrip().partition("\n")
     return ";" if ";" in first and "," not in first else ","
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from project.errors import UserError
 from project.nets.cells import Cell, State
 from project.nets.kernels import Kernel, Loop, compute_dtype, fused, fused_name, has_bf16
 
@@ -160,8 +161,8 @@ class Recurrent(nn.Module):
         dtype = compute_dtype(x)
         library = fused_name(cells[0], x.device, dtype, packed is not None)
         if self.kernel == "fused" and library is None and self.training:
-            raise ValueError(
-                f"kernel=fused: there is none for {type(cells[0]).__name__} in {dtype} on {x.device.type}"
+            raise UserError(
+                f"model.net.kernel=fused: there is none for {type(cells[0]).__name__} in {dtype} on {x.device.type}"
                 f"{' for sequences of unequal length' if packed is not None else ''}; choose auto"
             )
         if library is not None and self.kernel in ("auto", "fused"):

@@ -6,10 +6,12 @@ from typing import Any
 from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from project.data.module import DataModule
 from project.errors import UserError
 from project.runs.hydra_versions import instantiate
+from project.tasks.task import Task
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:
@@ -29,6 +31,24 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         if isinstance(cause, ValueError | TypeError | MisconfigurationException | ImportError) or cause is error:
             raise UserError(_said(cause, error)) from error
         raise
+
+
+def build_task(cfg: DictConfig) -> Task:
+    """The task with its network, sized by `cfg.sizes`, its optimizer and its schedule.
+
+    Raises:
+        UserError: their arguments are refused, or the network wants a size that these data do not have.
+    """
+    try:
+        task: Task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+    except OmegaConfBaseException as error:
+        if (missing := re.search(r"'sizes\.(\w+)'", str(error))) is None:
+            raise
+        have = ", ".join(cfg.sizes)
+        raise UserError(
+            f"model={cfg.name} is for data with {missing[1]}; these have {have}: choose another data= or model="
+        ) from error
+    return task
 
 
 def build_data(cfg: DictConfig) -> DataModule:

@@ -22,7 +22,7 @@ from project.callbacks.tensorboard import RunLogger
 from project.data.module import DataModule
 from project.errors import Stopped, UserError
 from project.nets.kernels import has_bf16
-from project.runs.building import build, build_data
+from project.runs.building import build, build_data, build_task
 from project.runs.folder import CONFIG, DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
 from project.runs.lean import NoProfiler, spare_idle_hooks, without_gpus
 from project.runs.outcome import conclude
@@ -83,7 +83,7 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
     if device.type == "cpu":
         keep_buffers()
         without_gpus()
-    task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+    task = build_task(cfg)
     lay_out(task.net, cfg.get("channels_last", True))
     path = resumable(folder / "checkpoints") if cfg.resume is not None else None
     checkpoint = None if path is None else _fitting(path, task)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 
 from project.data.module import DataModule
 from project.errors import UserError
-from project.runs.building import build, build_data
+from project.runs.building import build_data, build_task
 from project.runs.provenance import hardware
 from project.runs.quiet import quiet
 from project.runs.speed import Steps, is_recurrent, lay_out, settle_precision
@@ -92,7 +92,7 @@ class _Tuning:
         self.device, precision = settle_precision(cfg)
         self.first = Choice(str(cfg.trainer.precision), bool(cfg.channels_last), int(cfg.data.batch_size))
         self.found: list[Found] = []
-        task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+        task = build_task(cfg)
         self.recurrent = is_recurrent(task.net)
         counted = sum(parameter.numel() for parameter in task.parameters())
         log.info("%s: %s parameters on %s", cfg.name, f"{counted:,}", self.device)
@@ -149,7 +149,7 @@ class _Tuning:
         self.data.batch_size = choice.batch_size  # type: ignore[attr-defined]
         self.data.check_batch_size(1)
         seed_everything(cfg.seed, workers=False, verbose=False)
-        task = build(cfg.model, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
+        task = build_task(cfg)
         lay_out(task.net, choice.channels_last)
         steps = Steps.of(task, choice.precision, self.device, choice.compile)
         seconds: list[float] = []

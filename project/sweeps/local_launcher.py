@@ -122,8 +122,8 @@ def _work(payload: bytes, words: list[str], number: int, sender: Any) -> None:
     """One job, in a process of its own."""
     import cloudpickle
 
-    for number in STOPS:  # what comes before the worker listens is not lost: the head leaves word for it
-        signal.signal(number, signal.SIG_IGN)
+    for stop in STOPS:  # what comes before the worker listens is not lost: the head leaves word for it
+        signal.signal(stop, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     context, config, task, state = cloudpickle.loads(payload)
     setup_globals()

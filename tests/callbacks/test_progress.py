@@ -21,6 +21,12 @@ def test_a_log_has_one_line_per_epoch(tmp_path: Path) -> None:
         assert "val/accuracy" in line
 
 
+def test_an_epoch_without_validation_shows_none(tmp_path: Path) -> None:
+    train(tiny(f"folder={tmp_path / 'run'}", "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
+    lines = [line for line in (tmp_path / "run" / "train.log").read_text().splitlines() if "images/s" in line]
+    assert ["val/" in line for line in lines] == [False, True, False]
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from project.data.documents import find_documents
+from project.data.labelled import read_labelled
 from project.data.reviews import LabelledSentences, Reviews, SentenceEncoder, WordByWord, encode_sentence
+from project.data.tables import Wanted
 from project.data.vocabulary import Vocabulary, words
 from project.errors import UserError
 
@@ -185,8 +188,8 @@ MANY = "x\n" * 10
         ({"a.txt": MANY}, "a.txt", "{root}/a.txt alone has no classes: its name does not end in .csv or .tsv."),
         ({"README": MANY}, "", "There are no files in {root}."),
         ({"a.txt": MANY}, "", "{root} has only the class 'a', read as a file for each class, a sentence a line"),
-        ({"a.txt": "", "b.txt": "\n \n"}, "", "{root} has no texts, read as"),
-        ({"a.txt": MANY, "b.txt": ""}, "", "{root} has only the class 'a', read as"),
+        ({"a.txt": "", "b.txt": "\n \n"}, "", "The class 'a' has no texts in {root}/a.txt"),
+        ({"a.txt": MANY, "b.txt": ""}, "", "The class 'b' has no texts in {root}/b.txt"),
         (
             {"t.csv": "text,label\nx,1\ny,1\n"},
             "t.csv",
@@ -201,7 +204,7 @@ MANY = "x\n" * 10
             "",
             "The class 'c' of the test part of {root} has no texts",
         ),
-        ({"train/a": MANY, "train/b": MANY, "test/b": ""}, "", "The test part of {root} has no texts."),
+        ({"train/a": MANY, "train/b": MANY, "test/b": ""}, "", "The class 'b' has no texts in {root}/test/b."),
         ({"train/a": MANY, "train/b": MANY, "test/.b": ""}, "", "There are no files in {root}/test."),
         ({"train.csv": "x,a\ny,b\nz,b\n", "test.csv": "x\n"}, "", "{root}/test.csv has 1 columns, fewer than"),
         (
@@ -254,3 +257,26 @@ def test_an_encoder_of_facts() -> None:
     vocabulary = Vocabulary.build("a a b", "words", 1)
     facts = {"vocabulary": vocabulary.facts(), "lowercase": False, "max_length": 2}
     assert SentenceEncoder.from_facts(facts)("a B b").tolist() == [1, 0]
+
+
+def test_a_class_without_a_text_is_named(tmp_path: Path) -> None:
+    for name, text in (("pos", "good\n"), ("neg", " \n"), ("mid", "so so\n")):
+        (tmp_path / "files").mkdir(exist_ok=True)
+        (tmp_path / "files" / f"{name}.txt").write_text(text)
+        (tmp_path / "folders" / name).mkdir(parents=True)
+    for name in ("pos", "neg"):
+        (tmp_path / "folders" / name / "1.txt").write_text("a text")
+    for folder, found in (("files", "neg"), ("folders", "mid")):
+        with pytest.raises(UserError, match=f"The class '{found}' has no texts in .*\nAdd some, or remove it"):
+            read_labelled(str(tmp_path / folder), Wanted())
+
+
+def test_an_empty_path_is_not_the_folder_that_one_is_in() -> None:
+    for look in (lambda: read_labelled(" ", Wanted()), lambda: find_documents("")):
+        with pytest.raises(UserError, match=r"data\.path is empty"):
+            look()
+
+
+def test_semicolons_are_found_behind_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\ntext;label\nhello;a\nworld;b\n")
+    assert read_labelled(str(tmp_path / "a.csv"), Wanted()).classes == ["a", "b"]

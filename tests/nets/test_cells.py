@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from project.errors import UserError
 from project.nets.cells import GRU, LSTM, MUT1, MUT2, MUT3, RNN, Cell
 from project.nets.kernels import Loop
 from project.nets.recurrent import Recurrent
@@ -297,7 +298,7 @@ def test_what_computes_the_recurrence_is_logged_once(caplog: pytest.LogCaptureFi
 
 
 def test_a_kernel_that_is_not_there_is_named() -> None:
-    with pytest.raises(ValueError, match="kernel=fused: there is none for MUT1"):
+    with pytest.raises(UserError, match="kernel=fused: there is none for MUT1"):
         Recurrent(MUT1, 3, 3, kernel="fused")(torch.randn(2, 2, 3))
     with pytest.raises(ValueError, match="kernel must be"):
         Recurrent(MUT1, 3, 3, kernel="quick")  # type: ignore[arg-type]

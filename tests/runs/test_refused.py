@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig
 
 from project.errors import Stopped, UserError
 from project.runs.folder import make_folder
@@ -190,3 +191,19 @@ def test_a_signal_to_one_of_two_processes_stops_both(tmp_path: Path, run_command
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     done = run_command("train", f"resume={tmp_path / 'run'}", f"trainer.max_epochs={last['epoch'] + 2}")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model=lstm", "data=opinions"), "model=lstm is for data with token; these have vocab_size"),
+        (("model=resnet", "data=opinions"), "model=resnet is for data with image_shape; these have "),
+    ],
+)
+def test_a_model_and_data_that_do_not_belong_together(
+    composed: Callable[..., DictConfig], tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    sizes = ("data.train_sentences=60", "data.test_sentences=20", "data.batch_size=8", "trainer.accelerator=cpu")
+    with pytest.raises(UserError, match=message):
+        train(composed(*words, *sizes, f"folder={tmp_path / 'run'}"))
+    assert not (tmp_path / "run").exists()

@@ -251,12 +251,6 @@ def test_what_cannot_work_costs_no_trial(tmp_path: Path, words: list[str], messa
         assert not [trial for trial in trials(folder) if trial.state.is_finished()]
 
 
-def test_several_runs_without_a_sweep_are_refused(tmp_path: Path) -> None:
-    told = run_module("project.train", "-m", "model=mlp", "data=shapes", "optimizer.lr=0.1,0.2", cwd=tmp_path)
-    assert told.returncode == 1
-    assert "several runs are a sweep: choose one" in told.stderr
-
-
 def unknown_key(trial: optuna.Trial) -> dict[str, Any]:
     return {"optimizer.no_such_key": trial.suggest_float("x", 0, 1)}
 
