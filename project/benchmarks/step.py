@@ -82,7 +82,7 @@ def networks(repeats: int, count: int = 3, names: Sequence[str] = NETWORKS) -> l
     return figures
 
 
-def recipe(repeats: int, count: int = 20, words: Sequence[str] = ()) -> list[Figure]:
+def recipe(repeats: int, count: int = 3, words: Sequence[str] = ()) -> list[Figure]:
     """Steps of `experiment=cifar10_fast`, with the making of their batches, against a bare loop over the same loader.
 
     Args:
