@@ -13,7 +13,7 @@ import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests' nets are tiny, and several run at once
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,6 +34,14 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: workers of pytest-xdist that have nothing left take none of another's."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _in_float32() -> Iterator[None]:
+    """Trainings of this process compute in float32, whatever the machine has: what is exact is exact everywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("project.runs.speed.has_bf16", lambda device: False)
+        yield
 
 
 def choices(group: str) -> list[str]:
