@@ -185,7 +185,7 @@ class _Trial:
             reporter.began(parameters, validations)
             self.facts |= reporter.facts
 
-        names = objectives(self.orders.settings, self.cfg)
+        names = [name for name in objectives(self.orders.settings, self.cfg) if name != self.cfg.monitor]
         return Watching(str(self.cfg.monitor), reporter.report, began, self.facts["seconds"], names)
 
     def _last_state(self) -> float | None:

@@ -23,7 +23,7 @@ class Watching(Callback):
         report: takes the validation's number and the value; True: stop.
         began: called once before training with the number of trainable parameters and of validations to expect.
         seconds: trained in earlier attempts.
-        objectives: names of what is optimised.
+        objectives: names of what is optimised beside the monitor, which the checkpoints look after.
 
     Raises:
         NeverLogged: in `setup`, an objective that the task does not measure.
