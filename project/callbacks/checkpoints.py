@@ -43,6 +43,8 @@ def resumable(folder: Path) -> Path | None:
             last.replace(aside)
             log.warning("%s is truncated or damaged: put aside as %s, going on from the one before", last, aside.name)
         return previous
+    if not last.exists() and not previous.exists():  # killed before the first one had its place
+        return next((path for name in ("next.ckpt", "best.ckpt") if is_whole(path := folder / name)), None)
     if any(folder.glob("*.ckpt*")):
         raise UserError(f"no checkpoint to go on from in {folder} is whole, so this run cannot be resumed: start anew")
     return None

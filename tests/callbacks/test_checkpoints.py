@@ -205,3 +205,15 @@ def test_a_stop_in_the_middle_of_writing_is_no_full_disk(
     with pytest.raises(type(stop)):
         AtomicCheckpointIO().save_checkpoint({}, tmp_path / "last.ckpt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_had_its_place_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "next.ckpt.partial").write_bytes(b"PK")
+    assert resumable(tmp_path) is None  # from the beginning
+    best = write(tmp_path / "best.ckpt")
+    assert resumable(tmp_path) == best
+    whole = write(tmp_path / "next.ckpt")
+    assert resumable(tmp_path) == whole
+    (tmp_path / "last.ckpt").write_bytes(b"PK")
+    with pytest.raises(UserError, match="is whole, so this run cannot be resumed"):
+        resumable(tmp_path)
