@@ -153,7 +153,6 @@ class _Tuning:
         lay_out(task.net, choice.channels_last)
         steps = Steps.of(task, choice.precision, self.device, choice.compile)
         seconds: list[float] = []
-        begun = time.monotonic()
         batches = self._batches()
         next_batch = next(batches)
         steps(next_batch)  # a warm-up, and the compiler's work
@@ -164,10 +163,7 @@ class _Tuning:
             steps(next(batches))
             seconds.append(time.perf_counter() - start)
         step = median(seconds)
-        return Found(choice, self._samples() / step, step)
-
-    def _samples(self) -> int:
-        return self.data.samples_per_batch
+        return Found(choice, self.data.samples_per_batch / step, step)
 
     def _batches(self) -> Iterator[Any]:
         loader: Any = self.data.train_dataloader()
