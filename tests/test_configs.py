@@ -13,10 +13,19 @@ from project.train import train
 from tests.conftest import CONF, choices
 
 Compose = Callable[..., DictConfig]
-GROUPS = ("data", "optimizer", "scheduler", "cell", "model", "trainer", "logger", "callbacks", "experiment")
+GROUPS = (
+    "data",
+    "optimizer",
+    "scheduler",
+    "cell",
+    "model",
+    "trainer",
+    "logger",
+    "callbacks",
+    "default_callbacks",
+    "experiment",
+)
 MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
-NOT_ALONE = {("callbacks", name) for name in ("checkpoints", "finite", "progress", "seeding")}  # parts of the others
-OF_LANGUAGE_MODELS = ("samples", "gradient_flow")
 MUST_BE_GIVEN = {
     "image_folder": ["data.root=x"],
     "reviews": ["data.path=x"],
@@ -104,15 +113,10 @@ def test_every_trainer_preset_runs_on_the_cpu(composed: Compose, tmp_path: Path,
         assert [path for path in folder.iterdir() if path.name.startswith("fit-profile")]
 
 
-@pytest.mark.parametrize("name", [name for name in choices("callbacks") if ("callbacks", name) not in NOT_ALONE])
+@pytest.mark.parametrize("name", choices("default_callbacks"))
 def test_every_set_of_callbacks_can_be_resumed(composed: Compose, tmp_path: Path, name: str) -> None:
-    task, words = short(composed, "model=lstm" if name in OF_LANGUAGE_MODELS else "model=mlp")
-    net = (
-        ("model=lstm", "model.net.hidden_size=8")
-        if name in OF_LANGUAGE_MODELS
-        else ("model=mlp", "model.net.hidden=[8]")
-    )
-    train(composed(*net, *words, f"callbacks={name}", *at(tmp_path, task)))
+    task, words = short(composed, "model=mlp")
+    train(composed("model=mlp", "model.net.hidden=[8]", *words, f"default_callbacks={name}", *at(tmp_path, task)))
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning import LightningModule, Trainer
 
+from project.callbacks.drawing import Drawing, writers
 from project.data.vocabulary import Vocabulary, describe
 from project.errors import UserError
 from project.nets.cells import State
@@ -18,8 +18,8 @@ from project.tasks.language_model import LanguageModelling
 _CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Samples(Callback):
-    """A sample as text in TensorBoard: `at first`, then `train more` at each validation.
+class Samples(Drawing):
+    """A sample as text in TensorBoard: `at first`, then `train more` at validations.
 
     It draws random numbers of its own and leaves the network as it was: a run is the same with it and without it.
 
@@ -28,6 +28,7 @@ class Samples(Callback):
         length: tokens.
         temperature: see `project.nets.sampling.Sampler`, as for `top_k` and `top_p`.
         seed: all samples are drawn with the same random numbers.
+        every_n_validations: see `Drawing`, as for `where_it_fits`.
 
     Raises:
         ValueError: an argument out of range.
@@ -42,47 +43,44 @@ class Samples(Callback):
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
+        every_n_validations: int | None = 1,
+        where_it_fits: bool = False,
     ) -> None:
+        super().__init__(every_n_validations, where_it_fits)
         if length < 1:
             raise ValueError(f"callbacks.samples.length must be at least 1, got {length}")
         self.prompt, self.length, self.seed = prompt, length, seed
         self.sampler = Sampler(temperature, top_k, top_p)
 
+    def misfit(self, trainer: Trainer, task: Any) -> str | None:
+        if isinstance(task, LanguageModelling):
+            return None
+        return f"shows what a language model writes, and this is a {type(task).__name__}"
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
-        if not isinstance(pl_module, LanguageModelling):
-            raise UserError(
-                f"callbacks.samples shows what a language model writes, and this is a {type(pl_module).__name__}: "
-                "leave it out with callbacks=default"
-            )
-        self.vocabulary = Vocabulary.from_facts(trainer.datamodule.facts["vocabulary"])  # type: ignore[attr-defined]
-        self.ids = read_prompt(self.vocabulary, self.prompt)
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and self.active:
+            self.vocabulary = Vocabulary.from_facts(trainer.datamodule.facts["vocabulary"])  # type: ignore[attr-defined]
+            self.ids = read_prompt(self.vocabulary, self.prompt)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.ckpt_path is None:
-            self._show(trainer, pl_module, "at first")
+        if self.active and trainer.ckpt_path is None:
+            for writer in writers(trainer):
+                self._show(pl_module, writer, "at first")
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
-            return
-        seen = f"{pl_module.samples_seen:,} {trainer.datamodule.unit}"  # type: ignore[attr-defined]
+    def draw(self, trainer: Trainer, task: Any, writer: Any, step: int) -> None:
         values = trainer.callback_metrics
         loss = f", val/loss {float(values['val/loss']):.4f}" if "val/loss" in values else ""
-        self._show(trainer, pl_module, f"train more: {seen}{loss}")
+        self._show(task, writer, f"train more: {step:,} {trainer.datamodule.unit}{loss}")  # type: ignore[attr-defined]
 
-    def _show(self, trainer: Trainer, pl_module: Any, title: str) -> None:
-        writers = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if not trainer.is_global_zero or not writers:
-            return
-        with evaluating(pl_module.net):
-            start = first_stream(pl_module.carried.get("train"))
+    def _show(self, task: Any, writer: Any, title: str) -> None:
+        with evaluating(task.net):
+            start = first_stream(task.carried.get("train"))
             ids = led_in(self.vocabulary, self.ids, start)
-            steps = continuations(pl_module.net, [ids], self.length, self.sampler, self.seed, start)
+            steps = continuations(task.net, [ids], self.length, self.sampler, self.seed, start)
             drawn = [token for (token,) in steps if token is not None]
         text = self.prompt + "".join(added(self.vocabulary, self.prompt, self.ids, drawn))
-        for writer in writers:
-            writer.add_text("sample", f"{title}\n\n{verbatim(text)}", global_step=pl_module.samples_seen)
+        writer.add_text("sample", f"{title}\n\n{verbatim(text)}", global_step=task.samples_seen)
 
 
 def read_prompt(vocabulary: Vocabulary, prompt: str) -> list[int]:

@@ -4,45 +4,39 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning import Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from project.callbacks.drawing import Drawing
 from project.callbacks.samples import verbatim, visible
 from project.data.subwords import BEGIN, END
-from project.errors import UserError
 from project.nets.sampling import evaluating
 from project.nets.translator import Translator
 from project.tasks.translation import Example, Translation
 
 
-class Translations(Callback):
-    """At each validation its first sentences in TensorBoard: the translations as text, the attention as pictures.
+class Translations(Drawing):
+    """At validations its first sentences in TensorBoard: the translations as text, the attention as pictures.
 
     Raises:
         UserError: in `setup`: the task is no translation.
     """
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not isinstance(pl_module, Translation):
-            raise UserError(
-                f"callbacks.translations shows what a translator writes, and this is a {type(pl_module).__name__}: "
-                "leave it out with callbacks.translations=null"
-            )
+    def __init__(self, every_n_validations: int | None = 1, where_it_fits: bool = False) -> None:
+        super().__init__(every_n_validations, where_it_fits)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writers = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero or not writers:
-            return
-        task: Any = pl_module
+    def misfit(self, trainer: Trainer, task: Any) -> str | None:
+        if isinstance(task, Translation):
+            return None
+        return f"shows what a translator writes, and this is a {type(task).__name__}"
+
+    def draw(self, trainer: Trainer, task: Any, writer: Any, step: int) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         text = verbatim("\n\n".join(said(example) for example in task.examples))
-        figures = [] if task.net.attention is None else [drawn(task.net, one, data) for one in task.examples]
-        for writer in writers:
-            writer.add_text("translations", f"{text}\n\nBLEU: {task.bleu.signature}", global_step=task.samples_seen)
-            for number, figure in enumerate(figures, 1):
-                writer.add_figure(f"attention/{number}", figure, global_step=task.samples_seen)
+        writer.add_text("translations", f"{text}\n\nBLEU: {task.bleu.signature}", global_step=step)
+        for number, example in enumerate(task.examples if task.net.attention is not None else [], 1):
+            writer.add_figure(f"attention/{number}", drawn(task.net, example, data), global_step=step)
 
 
 SHOWN = 60  # words of a sentence that a picture has room for

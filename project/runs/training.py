@@ -150,7 +150,7 @@ def build_trainer(cfg: DictConfig, checkpoint: dict[str, Any] | None, callbacks:
     if not any(isinstance(callback, Checkpoints) for callback in callbacks):
         raise UserError(
             "the callbacks hold no checkpoints, without which a run can be neither tested nor resumed.\n"
-            "Begin a set of callbacks of your own with `defaults: [default]`, or `[none]` for the least."
+            "default_callbacks=none has them and little else; callbacks.checkpoints says how often they are written."
         )
     purge_step = None
     if cfg.resume is not None:

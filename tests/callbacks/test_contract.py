@@ -1,0 +1,64 @@
+"""Every callback that draws goes through the same: it changes no bit of a run, draws at its time, and tells misfits."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from project.callbacks.checkpoint_files import load_checkpoint
+from project.callbacks.drawing import Drawing
+from project.errors import UserError
+from project.runs.building import build
+from project.train import train
+from tests.conftest import choices, compose_config
+from tests.runs.conftest import tiny
+from tests.runs.text import tiny_text
+
+# the family of the tasks that it shows something of
+TEXT = ("samples",)
+PAIRS = ("translations",)
+IMAGES = "an image classifier"
+
+
+def drawings() -> list[str]:
+    """The members of `conf/callbacks` that draw."""
+    found = []
+    for name in choices("callbacks"):
+        node = compose_config(f"callbacks=[{name}]").callbacks[name]
+        if str(node._target_).startswith("project.") and isinstance(build(node), Drawing):
+            found.append(name)
+    return found
+
+
+def run(folder: Path, name: str, *words: str) -> dict[str, object]:
+    """The last checkpoint of a run of two epochs in `folder`, of the task that `name` fits."""
+    if name in TEXT:
+        train(tiny_text(folder, "default_callbacks=scalars", *words))
+    elif name in PAIRS:
+        pairs = ("data=spelled_numbers", "data.train_pairs=64", "data.test_pairs=20", "data.batch_size=16")
+        small = ("model=translator", "model.net.hidden_size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+        train(compose_config(*small, *pairs, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
+    else:
+        train(tiny(f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
+    return load_checkpoint(folder / "run" / "checkpoints" / "last.ckpt")
+
+
+@pytest.mark.parametrize("name", drawings())
+def test_a_run_is_the_same_with_and_without_and_something_is_drawn(tmp_path: Path, name: str) -> None:
+    without, with_ = run(tmp_path / "without", name), run(tmp_path / "with", name, f"callbacks=[{name}]")
+    for key, value in without["state_dict"].items():  # type: ignore[attr-defined]
+        assert torch.equal(value, with_["state_dict"][key]), key  # type: ignore[index]
+    tags = [
+        {tag for names in EventAccumulator(str(tmp_path / which / "run")).Reload().Tags().values() if
+         isinstance(names, list) for tag in names}
+        for which in ("without", "with")
+    ]  # fmt: skip
+    assert tags[0] < tags[1]
+
+
+@pytest.mark.parametrize("name", drawings())
+def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
+        run(tmp_path, IMAGES if name in TEXT + PAIRS else "samples", f"callbacks=[{name}]")
+    assert not (tmp_path / "run").exists()
