@@ -2,15 +2,11 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from PIL import Image
 
 from project.callbacks.translations import attention_figure, said
-from project.errors import UserError
 from project.tasks.translation import Example
-from project.train import train
-from tests.conftest import compose_config
 
 
 def test_an_attention_figure_shows_weights_and_words_as_they_are() -> None:
@@ -31,10 +27,3 @@ def test_pictures_are_of_a_sensible_size(tmp_path: Path) -> None:
 def test_an_example_is_three_lines() -> None:
     example = Example("ein\nMann", "a <b>man</b>", "", [4], [])
     assert said(example) == "source       ein Mann\nreference    a <b>man</b>\ntranslation  "
-
-
-def test_other_tasks_refuse_the_callback(tmp_path: Path) -> None:
-    words = ("data=shapes", "data.train_images=60", "data.test_images=20", "data.batch_size=8", "trainer=smoke")
-    extra = "+callbacks.translations._target_=project.callbacks.translations.Translations"
-    with pytest.raises(UserError, match="this is a ImageClassifier"):
-        train(compose_config("model=mlp", *words, extra, "trainer.accelerator=cpu", f"folder={tmp_path / 'run'}"))
