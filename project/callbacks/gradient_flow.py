@@ -53,7 +53,7 @@ class GradientFlow(Callback):
         net = getattr(pl_module, "net", None)
         if not isinstance(pl_module, LanguageModelling) or not isinstance(getattr(net, "recurrent", None), Recurrent):
             raise UserError(
-                "callbacks.gradient_flow looks at language models with layers of cells (`net.recurrent`), and this is "
+                "callbacks.gradient_flow looks at language models with layers of cells (`net.recurrent`); this is "
                 f"a {type(pl_module).__name__} of a {type(net).__name__}: leave it out with callbacks.gradient_flow=null"
             )
 

@@ -206,6 +206,6 @@ class Recurrent(nn.Module):
 
 def _check_rows(states: Sequence[State], batch: int) -> None:
     """The fused kernels would read whatever lies behind states of fewer sequences."""
-    rows = {part.shape[0] for state in states for part in state}
-    if rows != {batch}:
+    rows = {int(part.shape[0]) for state in states for part in state}  # tensors, while a graph is traced
+    if rows != {int(batch)}:
         raise ValueError(f"{batch} sequences need as many states, got states of {sorted(rows)}")

@@ -67,6 +67,9 @@ class LanguageModelling(Task):
         count = targets.numel() if stage == "train" else int((targets != -100).sum())
         return total / max(1, count), [total], count
 
+    def example(self, batch: Any) -> tuple[Any, ...]:
+        return (batch[0][:8, :1],)
+
     def _before(self, stage: Stage, streams: int) -> list[State] | None:
         """The states that this batch goes on from; none where a resumed run reads another number of streams."""
         states = self.carried.get(stage)

@@ -86,6 +86,10 @@ class Task(LightningModule):
         """What the network says of inputs whose answers are compared or told: not of those that it is trained on."""
         return self.net(*inputs)
 
+    def example(self, batch: Any) -> tuple[Any, ...]:
+        """What the network is called with for one sample of a batch: enough to draw it."""
+        return (batch[0][:1],)
+
     def setup(self, stage: str) -> None:
         if stage == "fit":
             self.initialise(getattr(self.trainer, "datamodule", None))

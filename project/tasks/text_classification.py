@@ -56,6 +56,10 @@ class TextClassification(Task):
             self.confusion[stage] = self.confusion.get(stage, 0) + counts
         return loss, [loss * len(labels), hits(logits, labels)], len(labels)
 
+    def example(self, batch: Any) -> tuple[Any, ...]:
+        ids, lengths, _ = batch
+        return ids[:, :1], lengths[:1]
+
     def derived(self, stage: Stage, means: dict[str, float]) -> dict[str, float]:
         if stage not in self.confusion:
             return means

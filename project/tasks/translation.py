@@ -101,6 +101,10 @@ class Translation(Task):
         loss = self.criterion(logits, words, stage)
         return loss, [loss * len(words)], len(words)
 
+    def example(self, batch: Any) -> tuple[Any, ...]:
+        source, lengths, target = (part[..., :1] for part in batch)
+        return source, lengths, target[:-1], target[1:] != PAD
+
     def derived(self, stage: Stage, means: dict[str, float]) -> dict[str, float]:
         if stage == "train" or not means:
             return means

@@ -1,0 +1,81 @@
+"""How large gradients and updates are, layer by layer, as curves."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+MOST_GROUPS = 16
+DEEPEST = 3
+
+
+class Gradients(Callback):
+    """Every `trainer.log_every_n_steps` steps, for each group of layers, before gradients are clipped:
+
+    `gradient_norm/<group>`: ||g||, the norm of the loss's gradient over all the group's parameters; and
+    `update_ratio/<group>`: ||w_after - w_before|| / ||w_before||. By a rule of thumb 1e-3 is healthy; far below it the
+    layer hardly learns, far above it jumps (Stanford's CS231n, Neural Networks part 3, ratio of weights to updates).
+
+    Groups are the network's parts by name, as deep as `MOST_GROUPS` of them allow. Under FSDP, where a rank holds a
+    share of each, the norms are those of the first rank's share.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, list[Tensor]] | None = None
+        self._norms: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        net: Any = pl_module.net
+        self.groups = groups(net)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if not (trainer.is_global_zero and is_logged(trainer)):
+            return
+        self._norms = {name: norm(gradients(part)) for name, part in self.groups.items() if gradients(part)}
+        self._before = {name: [weight.detach().clone() for weight in part] for name, part in self.groups.items()}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._before is None:
+            return
+        before, self._before = self._before, None
+        values = {f"gradient_norm/{name}": value for name, value in self._norms.items()}
+        for name, weights in before.items():
+            changes = [now.detach() - then for now, then in zip(self.groups[name], weights, strict=True)]
+            values[f"update_ratio/{name}"] = norm(changes) / norm(weights).clamp_min(1e-12)
+        read = torch.stack(list(values.values())).tolist()  # the one read from the device
+        for logger in trainer.loggers:
+            logger.log_metrics(dict(zip(values, read, strict=True)), step=pl_module.samples_seen)  # type: ignore[arg-type]
+
+
+def groups(net: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """The trainable parameters by the first words of their names: so many words that there are several groups and at
+    most `MOST_GROUPS`."""
+    named = [(name.split("."), weight) for name, weight in net.named_parameters() if weight.requires_grad]
+    depth = 1
+    for deeper in range(2, DEEPEST + 1):
+        if len({tuple(words[:-1][:deeper]) for words, _ in named}) <= MOST_GROUPS:
+            depth = deeper
+    found: dict[str, list[nn.Parameter]] = {}
+    for words, weight in named:
+        found.setdefault(".".join(words[:-1][:depth]) or words[0], []).append(weight)
+    return found
+
+
+def is_logged(trainer: Trainer) -> bool:
+    """Whether the optimizer's step that is about to be made ends one of the intervals that are logged."""
+    steps, n = trainer.fit_loop.total_batch_idx + 1, trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return steps // n > (steps - trainer.accumulate_grad_batches) // n
+
+
+def gradients(weights: list[nn.Parameter]) -> list[Tensor]:
+    return [weight.grad for weight in weights if weight.grad is not None]
+
+
+def norm(tensors: list[Tensor]) -> Tensor:
+    """The Euclidean norm of all of them together, in float32; a scalar on their device."""
+    each = [torch.linalg.vector_norm(tensor.detach(), dtype=torch.float32) for tensor in tensors]
+    return torch.linalg.vector_norm(torch.stack(each))
