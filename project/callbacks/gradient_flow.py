@@ -53,8 +53,8 @@ class GradientFlow(Callback):
         net = getattr(pl_module, "net", None)
         if not isinstance(pl_module, LanguageModelling) or not isinstance(getattr(net, "recurrent", None), Recurrent):
             raise UserError(
-                "callbacks.gradient_flow looks at language models with layers of cells (`net.recurrent`); this is "
-                f"a {type(pl_module).__name__} of a {type(net).__name__}: leave it out with callbacks.gradient_flow=null"
+                "callbacks.gradient_flow looks at language models with layers of cells (`net.recurrent`); this is a "
+                f"{type(pl_module).__name__} of a {type(net).__name__}: leave it out with callbacks.gradient_flow=null"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -29,10 +29,12 @@ class Gradients(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         net: Any = pl_module.net
         self.groups = groups(net)
+        self._intervals = intervals(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if not (trainer.is_global_zero and is_logged(trainer)):
+        if not trainer.is_global_zero or intervals(trainer) == self._intervals:
             return
+        self._intervals = intervals(trainer)
         self._norms = {name: norm(gradients(part)) for name, part in self.groups.items() if gradients(part)}
         self._before = {name: [weight.detach().clone() for weight in part] for name, part in self.groups.items()}
 
@@ -51,6 +53,11 @@ class Gradients(Callback):
             logger.log_metrics(dict(zip(values, read, strict=True)), step=pl_module.samples_seen)  # type: ignore[arg-type]
 
 
+def intervals(trainer: Trainer) -> int:
+    """How many of the intervals that are logged are over, with the batch that is computed."""
+    return (trainer.fit_loop.total_batch_idx + 1) // trainer.log_every_n_steps  # type: ignore[attr-defined,no-any-return]
+
+
 def groups(net: nn.Module) -> dict[str, list[nn.Parameter]]:
     """The trainable parameters by the first words of their names: so many words that there are several groups and at
     most `MOST_GROUPS`."""
@@ -63,12 +70,6 @@ def groups(net: nn.Module) -> dict[str, list[nn.Parameter]]:
     for words, weight in named:
         found.setdefault(".".join(words[:-1][:depth]) or words[0], []).append(weight)
     return found
-
-
-def is_logged(trainer: Trainer) -> bool:
-    """Whether the optimizer's step that is about to be made ends one of the intervals that are logged."""
-    steps, n = trainer.fit_loop.total_batch_idx + 1, trainer.log_every_n_steps  # type: ignore[attr-defined]
-    return steps // n > (steps - trainer.accumulate_grad_batches) // n
 
 
 def gradients(weights: list[nn.Parameter]) -> list[Tensor]:

@@ -71,9 +71,7 @@ class Network(Drawing):
 
 def _add_graph(writer: Any, net: nn.Module, example: tuple[Any, ...]) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of the tracer: Python's numbers become constants, which is right for a picture
+        warnings.simplefilter("ignore")  # that numbers become constants, which a picture may
         writer.add_graph(FirstOutput(net), example, use_strict_trace=False)
 
 
@@ -90,7 +88,7 @@ class FirstOutput(nn.Module):
 
 
 def layers(net: nn.Module, example: tuple[Any, ...]) -> list[Layer]:
-    """The layers that a call of `net` with `example` comes through, in the order of their first calls, and the others."""
+    """The layers that a call of `net` with `example` comes through, by their first calls, and then the others."""
     found: dict[nn.Module, Layer] = {}
     handles = []
 
