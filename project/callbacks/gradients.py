@@ -25,16 +25,22 @@ class Gradients(Callback):
     def __init__(self) -> None:
         self._before: dict[str, list[Tensor]] | None = None
         self._norms: dict[str, Tensor] = {}
+        self._values: dict[str, float] = {}  # measured and not yet logged
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": self._values}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._values = dict(state_dict["values"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         net: Any = pl_module.net
-        self.groups = groups(net)
-        self._intervals = intervals(trainer)
+        self.groups, self._interval = groups(net), interval(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if not trainer.is_global_zero or intervals(trainer) == self._intervals:
+        if not trainer.is_global_zero or interval(trainer) == self._interval:
             return
-        self._intervals = intervals(trainer)
+        self._interval = interval(trainer)
         self._norms = {name: norm(gradients(part)) for name, part in self.groups.items() if gradients(part)}
         self._before = {name: [weight.detach().clone() for weight in part] for name, part in self.groups.items()}
 
@@ -49,13 +55,25 @@ class Gradients(Callback):
             changes = [now.detach() - then for now, then in zip(self.groups[name], weights, strict=True)]
             values[f"update_ratio/{name}"] = norm(changes) / norm(weights).clamp_min(1e-12)
         read = torch.stack(list(values.values())).tolist()  # the one read from the device
-        for logger in trainer.loggers:
-            logger.log_metrics(dict(zip(values, read, strict=True)), step=pl_module.samples_seen)  # type: ignore[arg-type]
+        self._values = dict(zip(values, read, strict=True))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # before the step and not after the last one, like the task's own curves: see `Task.on_train_batch_start`
+        if self._values:
+            self._log(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log(trainer, pl_module)
+
+    def _log(self, trainer: Trainer, task: Any) -> None:
+        values, self._values = self._values, {}
+        for logger in trainer.loggers if values else []:
+            logger.log_metrics(values, step=task.samples_seen)
 
 
-def intervals(trainer: Trainer) -> int:
-    """How many of the intervals that are logged are over, with the batch that is computed."""
-    return (trainer.fit_loop.total_batch_idx + 1) // trainer.log_every_n_steps  # type: ignore[attr-defined,no-any-return]
+def interval(trainer: Trainer) -> int:
+    """In which of the intervals that are logged the batch lies; -1 before the first batch."""
+    return trainer.fit_loop.total_batch_idx // trainer.log_every_n_steps  # type: ignore[attr-defined,no-any-return]
 
 
 def groups(net: nn.Module) -> dict[str, list[nn.Parameter]]:

@@ -19,37 +19,48 @@ class Speed(Callback):
     tensors took since the training began. Nothing waits for the device: over many steps the mean is right without.
     """
 
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._kept = {"seconds": 0.0, "samples": 0, "steps": 0}  # when the interval began that a checkpoint interrupted
+
+    def state_dict(self) -> dict[str, Any]:
+        seconds = 0.0 if self._began is None else monotonic() - self._began
+        return {**self._kept, "seconds": seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._kept = dict(state_dict)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin(trainer, pl_module)
+        self._began = monotonic() - self._kept["seconds"]
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._paused = monotonic()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+        if self._began is not None:
             self._began += monotonic() - self._paused
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        steps = trainer.fit_loop.total_batch_idx + 1
-        if steps % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # before the step and not after the last one, like the task's own curves: see `Task.on_train_batch_start`
+        self._log(trainer, pl_module, trainer.fit_loop.total_batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log(trainer, pl_module, trainer.fit_loop.total_batch_idx + 1)
+
+    def _log(self, trainer: Trainer, pl_module: LightningModule, steps: int) -> None:
+        if steps == self._kept["steps"] or steps % trainer.log_every_n_steps or self._began is None:  # type: ignore[attr-defined]
             return
-        seconds = max(monotonic() - self._began, 1e-9)
-        samples: Any = pl_module.samples_seen
+        now, samples = monotonic(), int(pl_module.samples_seen)  # type: ignore[arg-type]
+        seconds = max(now - self._began, 1e-9)
         unit = getattr(getattr(trainer, "datamodule", None), "unit", "samples")
         values = {
-            f"speed/{unit}_per_second": (samples - self._samples) / seconds,
-            "speed/milliseconds_per_step": 1e3 * seconds / (steps - self._steps),
+            f"speed/{unit}_per_second": (samples - self._kept["samples"]) / seconds,
+            "speed/milliseconds_per_step": 1e3 * seconds / (steps - self._kept["steps"]),
             **memory(trainer.strategy.root_device),
         }
         for logger in trainer.loggers:
             logger.log_metrics(values, step=samples)
-        self._begin(trainer, pl_module)
-
-    def _begin(self, trainer: Trainer, task: Any) -> None:
-        self._began, self._samples = monotonic(), task.samples_seen
-        self._steps = trainer.fit_loop.total_batch_idx + 1
+        self._began, self._kept = now, {"seconds": 0.0, "samples": samples, "steps": steps}
 
 
 def memory(device: torch.device) -> dict[str, float]:

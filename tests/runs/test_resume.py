@@ -60,6 +60,7 @@ def in_child(function: Callable[[], Any]) -> int:
 def outcome(folder: Path) -> dict[str, Any]:
     """Everything that has to be the same: weights, optimizer, schedule, best checkpoint, metrics, curves."""
     last, best = (torch.load(folder / "checkpoints" / name, weights_only=True) for name in ("last.ckpt", "best.ckpt"))
+    best["callbacks"].pop("Speed")  # no two runs share it
     return {
         "last": {key: last[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")},
         "counters": last["loops"]["fit_loop"],
@@ -70,8 +71,14 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """All scalars; of speed and memory, which no two runs share, only where they stand."""
     events = EventAccumulator(str(folder), purge_orphaned_data=True).Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {
+        tag: [
+            (event.step, 0.0 if tag.startswith(("speed/", "memory/")) else event.value) for event in events.Scalars(tag)
+        ]
+        for tag in events.Tags()["scalars"]
+    }
 
 
 def assert_same(first: Any, second: Any, where: str = "") -> None:
