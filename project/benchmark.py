@@ -13,6 +13,7 @@ NAMES = {
     "startup": "the help, the answer to a mistake, the first training step",
     "trials": "memory and start-up of trial after trial in one worker",
     "checkpoints": "their share of a training",
+    "callbacks": "what each default callback costs a training, in per cent of it",
     "sweep": "our sweeps against batches, of trainings that only sleep; overhead, storage, locks, pruning",
 }
 SWEEP_PARTS = ("wall", "busy", "overhead", "storage", "locks", "pruning")

@@ -20,6 +20,7 @@ REPEATS = 5
 # repeats of `all`, which is to end in 20 minutes on 2 cores
 OF_ALL = {
     "input": 5, "step": 5, "networks": 3, "recurrent": 5, "recipe": 3, "startup": 5, "trials": 1, "checkpoints": 3,
+    "callbacks": 1,
 }  # fmt: skip
 QUICK: dict[str, dict[str, Any]] = {
     "input": {"count": 512},
@@ -30,6 +31,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "startup": {},
     "trials": {"count": 4, "early": 2},
     "checkpoints": {"images": 500},
+    "callbacks": {"names": ("resnet",), "words": ("data.train_images=200", "data.test_images=20")},
 }
 
 
@@ -81,7 +83,7 @@ def _all(arguments: argparse.Namespace) -> None:
 
 def _benchmark(arguments: argparse.Namespace) -> Callable[[int], list[Figure]]:
     """What measures `arguments.name`, given the number of repeats."""
-    from project.benchmarks import input, recurrent, startup, step
+    from project.benchmarks import callbacks, input, recurrent, startup, step
 
     known: dict[str, Callable[..., list[Figure]]] = {
         "input": input.input_pipeline,
@@ -92,6 +94,7 @@ def _benchmark(arguments: argparse.Namespace) -> Callable[[int], list[Figure]]:
         "startup": startup.startup,
         "trials": startup.trials,
         "checkpoints": startup.checkpoints,
+        "callbacks": callbacks.callbacks,
     }
     options = dict(QUICK[arguments.name]) if arguments.quick else {}
     if arguments.name == "input" and not arguments.quick:
