@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from project.callbacks.samples import visible
+from project.callbacks.verbatim import visible
 
 
 def table(rows: Sequence[dict[str, Any]], markdown: bool = False) -> str:
