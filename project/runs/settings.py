@@ -22,6 +22,15 @@ _QUIET = (
     "trainer.use_distributed_sampler",
 )
 _OF_HYDRA = ("_partial_", "_convert_", "_recursive_")
+_OF_TRAINING = (
+    "accumulate_grad_batches",
+    "devices",
+    "gradient_clip_val",
+    "limit_train_batches",
+    "max_epochs",
+    "max_steps",
+    "precision",
+)
 _PATHS = ("root", "path", "folder", "source", "target", "val_source", "val_target", "test_source", "test_target")
 
 
@@ -43,12 +52,21 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings` for TensorBoard's HParams: classes by their names, and no paths."""
-    return {
-        title(key): str(value).rsplit(".", 1)[-1] if key.endswith(CLASS) else "null" if value is None else value
-        for key, value in settings(config).items()
-        if key.rsplit(".", 1)[-1] not in _PATHS and not (isinstance(value, str) and value.startswith(("/", "~")))
-    }
+    """`settings` for TensorBoard's HParams: classes by their names, of the Trainer what decides the training.
+
+    No paths, no null, and no seed of a part that is the run's.
+    """
+    found = {}
+    for key, value in settings(config).items():
+        last = key.split(".")[-1]
+        if (key.startswith("trainer.") and last not in _OF_TRAINING) or last in _PATHS or key in ("mode", "test"):
+            continue
+        if value is None or (isinstance(value, str) and value.startswith(("/", "~"))):
+            continue
+        if last == "seed" and key != "seed" and value == config.get("seed"):
+            continue
+        found[title(key)] = str(value).rsplit(".", 1)[-1] if last == CLASS else value
+    return found
 
 
 def title(key: str) -> str:
