@@ -54,8 +54,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(UserError, match="became NaN"):
         train(tiny(f"folder={folder / 'resumed'}", "seed=3", NEVER))
     train(resumed_config(str(folder / "resumed"), ["trainer.max_epochs=3", "~callbacks.poison"], "outputs"))
+    stop = f"+callbacks.stop={{_target_:tests.runs.parts.SignalAt,step:7,signal:{int(signal.SIGTERM)}}}"
     with pytest.raises(Stopped):
-        stop = f"+callbacks.stop={{_target_:tests.runs.parts.SignalAt,step:7,signal:{int(signal.SIGTERM)}}}"
         train(tiny(f"folder={folder / 'stopped'}", stop))
     return folder
 
@@ -81,7 +81,6 @@ def test_each_run_is_one_row_with_true_parameters_and_final_metrics(runs: Path) 
         "monitor": "val/accuracy",
         "channels_last": True,
         "compile": False,
-        "trainer": "Trainer",
         "trainer.devices": 1,
         "trainer.precision": "32-true",
         "trainer.max_epochs": 2,
@@ -137,7 +136,7 @@ def test_an_open_tensorboard_sees_a_run_come_to_its_end(tmp_path: Path) -> None:
         writer.add_scalar("val/accuracy", 0.25, 32)
         writer.flush()
         write_hparams(folder, {"optimizer.lr": 0.5}, {"val/accuracy": 0.75})
-        (file,) = folder.glob("*.hparams")
+        assert len(list(folder.glob("*.hparams"))) == 1
         measured = {"val/accuracy": 0.25, "objective/val/accuracy": 0.75}
         end = time.monotonic() + 40  # it reads anew every five seconds
         while rows(address) != {"run": ({"optimizer.lr": 0.5}, measured, "STATUS_SUCCESS")}:
