@@ -173,7 +173,8 @@ class _Trial:
         cfg.folder = str(folder)
         cfg.seed += index
         if cfg.callbacks:
-            cfg.callbacks.pop("hparams", None)  # the trial has a row of what was searched, over all its seeds
+            with open_dict(cfg.callbacks):
+                cfg.callbacks.pop("hparams", None)  # the trial has a row of what was searched, over all its seeds
         if cfg.threads is None:
             cfg.threads = self.orders.threads
         self._write_parameters()
