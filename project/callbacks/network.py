@@ -72,7 +72,9 @@ class Network(Drawing):
 def _add_graph(writer: Any, net: nn.Module, example: tuple[Any, ...]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that numbers become constants, which a picture may
-        writer.add_graph(FirstOutput(net), example, use_strict_trace=False)
+        # traced here, because the writer would have the tracer check itself by two more passes
+        traced = torch.jit.trace(FirstOutput(net), example, check_trace=False, strict=False)
+        writer.add_graph(traced, example)
 
 
 class FirstOutput(nn.Module):

@@ -1,6 +1,5 @@
 """What a language model writes: before its training, and at each validation."""
 
-import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -8,14 +7,12 @@ from typing import Any
 from lightning import LightningModule, Trainer
 
 from project.callbacks.drawing import Drawing, writers
+from project.callbacks.verbatim import verbatim, visible
 from project.data.vocabulary import Vocabulary, describe
 from project.errors import UserError
 from project.nets.cells import State
 from project.nets.sampling import Sampler, continuations, evaluating
 from project.tasks.language_model import LanguageModelling
-
-# control characters but tab and newline, line separators, what turns the direction of writing, and lone surrogates
-_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Samples(Drawing):
@@ -124,16 +121,6 @@ def added(vocabulary: Vocabulary, prompt: str, ids: list[int], drawn: Any) -> An
         next(pieces)
     for number, piece in enumerate(pieces):
         yield piece.lstrip(" ") if number == 0 and vocabulary.kind == "words" and prompt[-1:].isspace() else piece
-
-
-def visible(text: str) -> str:
-    r"""A text in which control characters, which a terminal or a page would obey, are written out as `\x1b`."""
-    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-def verbatim(text: str) -> str:
-    """Markdown that shows `text` as it is: a block of code, which no line of it can end."""
-    return "\n".join(f"    {line}" for line in visible(text).split("\n"))
 
 
 def _examples(vocabulary: Vocabulary) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from project.callbacks.drawing import Drawing
-from project.callbacks.samples import verbatim, visible
+from project.callbacks.verbatim import verbatim, visible
 from project.data.subwords import BEGIN, END
 from project.nets.sampling import evaluating
 from project.nets.translator import Translator

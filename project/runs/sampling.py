@@ -14,7 +14,8 @@ from omegaconf import DictConfig, ListConfig
 from tqdm import tqdm
 
 from project.callbacks.checkpoint_files import load_checkpoint
-from project.callbacks.samples import added, first_stream, led_in, read_prompt, visible
+from project.callbacks.samples import added, first_stream, led_in, read_prompt
+from project.callbacks.verbatim import visible
 from project.data.vocabulary import Vocabulary
 from project.errors import UserError
 from project.nets.cells import State

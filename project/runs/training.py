@@ -17,6 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resumable
+from project.callbacks.hparams import HParams
 from project.callbacks.loop_state import restore_loader
 from project.callbacks.tensorboard import RunLogger
 from project.data.module import DataModule
@@ -106,7 +107,11 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
             return find_learning_rate(trainer, task, data, folder)
         with explained():
             trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
-        return conclude(cfg, folder, trainer, task, data)
+        value = conclude(cfg, folder, trainer, task, data)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, HParams):
+                callback.on_run_end(trainer)
+        return value
     finally:
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from project.callbacks.samples import visible
 from project.callbacks.translations import said
+from project.callbacks.verbatim import visible
 from project.data.module import DataModule
 from project.data.subwords import END, PAD, UNKNOWN, Tokenizer, tokenizer_from
 from project.data.translation import TranslationDataModule

@@ -172,6 +172,9 @@ class _Trial:
         shutil.rmtree(folder, ignore_errors=True)
         cfg.folder = str(folder)
         cfg.seed += index
+        if cfg.callbacks:
+            with open_dict(cfg.callbacks):
+                cfg.callbacks.pop("hparams", None)  # the trial has a row of what was searched, over all its seeds
         if cfg.threads is None:
             cfg.threads = self.orders.threads
         self._write_parameters()

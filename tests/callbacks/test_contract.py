@@ -20,6 +20,7 @@ TEXT = ("samples",)
 PAIRS = ("translations",)
 IMAGES = "an image classifier"
 ALL = ("network",)  # fits whatever is trained
+AT_THE_ENDS = ("about", "hparams")  # of any run: they write when it begins and when it ends
 
 
 def drawings() -> list[str]:
@@ -45,7 +46,7 @@ def run(folder: Path, name: str, *words: str) -> dict[str, object]:
     return load_checkpoint(folder / "run" / "checkpoints" / "last.ckpt")
 
 
-@pytest.mark.parametrize("name", drawings())
+@pytest.mark.parametrize("name", [*drawings(), *AT_THE_ENDS])
 def test_a_run_is_the_same_with_and_without_and_something_is_drawn(tmp_path: Path, name: str) -> None:
     without, with_ = run(tmp_path / "without", name), run(tmp_path / "with", name, f"callbacks=[{name}]")
     for key, value in without["state_dict"].items():  # type: ignore[attr-defined]

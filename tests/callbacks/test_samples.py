@@ -10,7 +10,8 @@ from tensorboard import plugin_util
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from project.callbacks.checkpoint_files import load_checkpoint
-from project.callbacks.samples import added, read_prompt, verbatim, visible
+from project.callbacks.samples import added, read_prompt
+from project.callbacks.verbatim import verbatim, visible
 from project.data.vocabulary import Vocabulary
 from project.errors import Stopped, UserError
 from project.runs.resuming import resumed_config

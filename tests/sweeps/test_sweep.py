@@ -99,6 +99,7 @@ def test_a_trial_is_a_run_like_any_other(done: Path, tmp_path: Path) -> None:
 def test_tensorboard_has_a_row_for_every_trial(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     words = ["sweep.space=tests.sweeps.test_sweep.either", "sweep/pruner=none", "sweep.n_trials=4"]
+    words += ["callbacks=[hparams]"]  # which writes the rows of single runs
     told = sweep_here(folder, *words, "sweep.constraints=[tests.sweeps.sweeping.fail_on_low_rates]")
     assert told.returncode == 0, told.stderr
     found = {str(trial.number): trial for trial in trials(folder)}
