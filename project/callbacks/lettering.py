@@ -14,7 +14,8 @@ WHITE, ORANGE = (255, 255, 255), (230, 85, 13)
 BLUES = (WHITE, (158, 202, 225), (49, 130, 189), (8, 48, 107))
 RED_TO_BLUE = ((202, 0, 32), (244, 165, 130), WHITE, (146, 197, 222), (5, 113, 176))
 _SHOWN = {"\n": "↵", "\t": "→"}
-_HEX = "75557 26227 71747 71317 55711 74717 74757 71222 75757 75717 25755 65656 34443 65556 74647 74644".split()
+# by hexadecimal digit its five rows of three pixels, each an octal digit
+_DIGITS = "75557262277174771317557117471774757712227575775717257556565634443655567464774644"
 
 
 def shade(values: np.ndarray, stops: Sequence[tuple[int, int, int]] = BLUES) -> np.ndarray:
@@ -109,7 +110,7 @@ def _number(digits: str) -> np.ndarray:
     digits = digits.zfill(len(digits) + len(digits) % 2)
     top = (HEIGHT - 3 * len(digits)) // 2
     for place, digit in enumerate(digits):
-        rows = [[int(row) >> shift & 1 for shift in (2, 1, 0)] for row in _HEX[int(digit, 16)]]
+        rows = [[int(row) >> shift & 1 for shift in (2, 1, 0)] for row in _DIGITS[5 * int(digit, 16) :][:5]]
         y, x = top + 6 * (place // 2), 1 + 4 * (place % 2)
         cell[y : y + 5, x : x + 3] = 255 * np.array(rows, np.uint8)
     return cell

@@ -24,7 +24,7 @@ class Passage(Drawing):
     The passage is the beginning of the validation text, read from states of zero, as validation reads it.
 
     Args:
-        tokens: of the passage, at most.
+        tokens: of the passage, at most; of words a quarter, as they take more room.
         guesses: likeliest tokens that stand below each; 0: none.
         columns: characters of a line; of words a tenth as many.
         every_n_validations: see `Drawing`, as for `where_it_fits`.
@@ -46,7 +46,7 @@ class Passage(Drawing):
         for name, value, least in (("tokens", tokens, 2), ("guesses", guesses, 0), ("columns", columns, 10)):
             if value < least:
                 raise ValueError(f"callbacks.passage.{name} must be at least {least}, got {value}")
-        self.text, self.guesses, self.columns = HeldOutText(tokens), guesses, columns
+        self.tokens, self.guesses, self.columns = tokens, guesses, columns
 
     def misfit(self, trainer: Trainer, task: Any) -> str | None:
         if isinstance(task, LanguageModelling):
@@ -57,6 +57,7 @@ class Passage(Drawing):
         super().setup(trainer, pl_module, stage)
         if stage == "fit" and self.active:
             self.vocabulary = Vocabulary.from_facts(trainer.datamodule.facts["vocabulary"])  # type: ignore[attr-defined]
+            self.text = HeldOutText(max(2, self.tokens // 4) if self.vocabulary.kind == "words" else self.tokens)
 
     def watch(self, trainer: Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.is_global_zero:
@@ -92,27 +93,30 @@ def expected(net: LanguageModel, ids: Sequence[int], guesses: int) -> Expected:
 def passage_picture(vocabulary: Vocabulary, ids: Sequence[int], found: Expected, columns: int) -> np.ndarray:
     """Lines of tokens, below each token the guesses at its place; the one that was right is underlined. (H, W, 3)."""
     width, gap = (WORD, 1) if vocabulary.kind == "words" else (1, 0)  # characters of a token, and between two
-    per_line = max(1, columns // (width + gap))
-    none = np.full(found.guesses.shape[1], -1)
-    guesses = np.vstack([none, found.guesses]).T  # (K, N): at the first token nothing was expected
-    rows = np.vstack([ids, guesses])
+    nothing = np.full((1, found.guesses.shape[1]), -1)  # is expected before the first token
+    rows = np.vstack([ids, np.vstack([nothing, found.guesses]).T])  # (1 + K, N)
+    names = {number: label(vocabulary, number) for number in set(rows[rows >= 0].tolist())} | {-1: ""}
     colours = np.full((*rows.shape, 3), 255, np.uint8)
     colours[0, 1:], colours[1:, 1:] = shade(found.probabilities), shade(found.theirs).swapaxes(0, 1)
-    marked = (rows == rows[0]) & (np.arange(len(rows)) > 0)[:, None]
-    parts = [_legend(vocabulary, found)]
+    right = rows == rows[0]
+    right[0] = False
+    blocks = [_legend(vocabulary, found)]
+    per_line = max(1, columns // (width + gap))
     for start in range(0, len(ids), per_line):
         here = slice(start, start + per_line)
-        texts = [[label(vocabulary, number) if number >= 0 else "" for number in row[here].tolist()] for row in rows]
-        lines = ["".join(cut(text, width).ljust(width + gap) for text in row) for row in texts]
-        paper, under = (
-            np.insert(values[:, here].repeat(width, 1), np.arange(width, values[:, here].shape[1] * width + 1, width), blank, 1)
-            if gap
-            else values[:, here]
-            for values, blank in ((colours, 255), (marked, False))
-        )
-        blocks = [typeset(lines[part], paper[part], under[part]) for part in (slice(0, 1), slice(1, None)) if lines[part]]
-        parts.append(below(blocks, gap=2))
-    return below(parts, margin=HEIGHT // 2)
+        lines = ["".join(cut(names[number], width).ljust(width + gap) for number in row[here]) for row in rows.tolist()]
+        paper, under = _spread(colours[:, here], width, gap, 255), _spread(right[:, here], width, gap, False)
+        text, *guesses = (typeset([line], paper[[k]], under[[k]]) for k, line in enumerate(lines))
+        blocks.append(below([text, below(guesses, gap=0)], gap=2) if guesses else text)
+    return below(blocks, margin=HEIGHT // 2)
+
+
+def _spread(values: np.ndarray, width: int, gap: int, blank: int) -> np.ndarray:
+    """Of each token (R, C, ...) to those of its characters, and of the gap behind them."""
+    wide = values.repeat(width + gap, 1)
+    for place in range(width, width + gap):
+        wide[:, place :: width + gap] = blank
+    return wide
 
 
 def _legend(vocabulary: Vocabulary, found: Expected) -> np.ndarray:
@@ -120,7 +124,7 @@ def _legend(vocabulary: Vocabulary, found: Expected) -> np.ndarray:
     scale = 20
     loss = -float(np.log(np.maximum(found.probabilities.astype(np.float64), 1e-300)).mean())
     unit = vocabulary.kind.removesuffix("s")
-    before, after = "probability 0 ", f" 1   here: {loss:.3f} nats, {loss / math.log(2):.3f} bits per {unit}"
+    before, after = "probability 0 ", f" 1   on average {loss:.3f} nats, {loss / math.log(2):.3f} bits per {unit}"
     colours = np.full((1, len(before) + scale + len(after), 3), 255, np.uint8)
     colours[0, len(before) : len(before) + scale] = shade(np.linspace(0, 1, scale))
     return typeset([before + " " * scale + after], colours)
