@@ -58,7 +58,11 @@ def _area(
     for number, line in enumerate(lines.values()):
         for piece in _pieces(line):
             points = [(2 * x / last * (width - 1), 2 * _height(log10(line[x]), *bounds)) for x in piece]
-            draw.line(points if len(points) > 1 else points * 2, fill=COLOURS[number % len(COLOURS)], width=4)
+            colour = COLOURS[number % len(COLOURS)]
+            draw.line(points, fill=colour, width=4)
+            if len(points) == 1:
+                (x, y) = points[0]
+                draw.ellipse([(x - 5, y - 5), (x + 5, y + 5)], fill=colour)
     return np.asarray(image.resize(SIZE, Image.Resampling.BOX))
 
 
