@@ -35,11 +35,11 @@ def typeset(
     """Lines of text as a picture (R * HEIGHT, C * WIDTH, 3) uint8, in dark or white letters, as the colour needs it.
 
     Args:
-        lines: R of them; C is the longest one's length.
+        lines: R of them, at least one; C is the longest one's length, at least 1.
         colours: of each cell, (R, C, 3) uint8, or of all.
         marked: (R, C), true for cells that are underlined.
     """
-    columns = max(map(len, lines), default=0)
+    columns = max(1, *map(len, lines))
     ink = np.stack([_glyph(character) for line in lines for character in line.ljust(columns)])
     ink = ink.reshape(len(lines), columns, HEIGHT, WIDTH)[..., None].astype(np.float32) / 255
     paper = np.broadcast_to(np.asarray(colours, np.float32), (len(lines), columns, 3))

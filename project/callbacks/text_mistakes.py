@@ -99,7 +99,9 @@ class TextMistakes(Drawing):
         rows = [("probability", "predicted", "true", "sentence")]
         for mistake in self.worst:
             text = " ".join(self.vocabulary.decode(mistake.ids).split())
-            names = (cut(visible(self.classes[label]), 30) for label in (mistake.predicted, mistake.true))
+            names = (
+                cut(visible(" ".join(self.classes[label].split())), 30) for label in (mistake.predicted, mistake.true)
+            )
             rows.append((f"{mistake.probability:.4f}", *names, cut(visible(text), self.length)))
         widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
         return [
@@ -108,7 +110,7 @@ class TextMistakes(Drawing):
 
 
 def mistakes(logits: Tensor, ids: Tensor, lengths: Tensor, labels: Tensor, count: int) -> list[Mistake]:
-    """Of a batch, the wrong answers with the highest probabilities, at most `count`; see `TextClassification.measure`."""
+    """Of a batch (see `TextClassification.measure`), the wrong answers with the highest probabilities, `count` at most."""
     probabilities, predicted = logits.detach().float().softmax(1).max(1)  # (B,)
     wrong = probabilities.masked_fill(predicted == labels, -1.0)
     highest, places = wrong.topk(min(count, len(wrong)))

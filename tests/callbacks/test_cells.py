@@ -21,7 +21,7 @@ def test_it_is_tanh_of_c_of_an_lstm_and_h_of_others() -> None:
     for cell in (LSTM, GRU):
         net = LanguageModel(5, cell, 6, 2).eval()
         embedded = net.embedding(torch.tensor(ids))[:, None]
-        outputs, hidden = net.recurrent.unrolled(embedded)
+        _, hidden = net.recurrent.unrolled(embedded)
         _, states = net.recurrent(embedded)
         for layer in range(2):
             values = activations(net, ids, layer)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from project.callbacks.lettering import HEIGHT, ORANGE, RED_TO_BLUE, WHITE, WIDTH, below, beside, cut, shade, typeset
+from project.callbacks.lettering import HEIGHT, ORANGE, RED_TO_BLUE, WIDTH, below, beside, cut, shade, typeset
 
 
 def test_colours_go_from_the_first_to_the_last() -> None:
@@ -37,19 +37,12 @@ def drawn(character: str) -> list[str]:
 
 def test_what_has_no_form_is_seen_by_its_number() -> None:
     assert drawn("\x1b") == [
-        ".###.##..",
-        "...#.#.#.",
-        ".###.##..",
-        ".#...#.#.",
-        ".###.##..",
-    ][:0] or drawn("\x1b") == [
         "..#..##..",
         ".##..#.#.",
         "..#..##..",
         "..#..#.#.",
         ".###.##..",
-    ]  # fmt: skip
-    assert drawn("\udc1b") != drawn("\x1b")
+    ]
     assert drawn("\udcc3") == [
         "..##.###.",
         ".#.....#.",
@@ -84,4 +77,4 @@ def test_pictures_stand_below_and_beside_each_other() -> None:
 
 def test_long_text_is_cut() -> None:
     assert (cut("abcd", 4), cut("abcde", 4)) == ("abcd", "abc…")
-    assert typeset([]).shape == (0, 0, 3) or WHITE
+    assert (typeset([""]) == 255).all()

@@ -36,9 +36,9 @@ def test_a_table_shows_them_as_they_are() -> None:
     callback.worst = [Mistake(0.99987, 1, 0, [1, 2, 3]), Mistake(0.5, 0, 1, [0, 4])]
     lines = callback.table()
     assert lines == [
-        "probability  predicted      true           sentence",
-        r"0.9999       posi\x1btive   neg|ative      <b>bold</b> | [a](http:…",
-        r"0.5000       neg|ative      posi\x1btive   <unk> x",
+        "probability  predicted     true          sentence",
+        r"0.9999       posi\x1btive  neg|ative     <b>bold</b> | [a](http:…",
+        r"0.5000       neg|ative     posi\x1btive  <unk> x",
     ]
     page = plugin_util.markdown_to_safe_html(verbatim("\n".join(lines)))
     match = re.fullmatch(r"<pre><code>(.*)\n</code></pre>", page, re.DOTALL)
