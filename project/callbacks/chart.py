@@ -61,8 +61,7 @@ def _area(
             colour = COLOURS[number % len(COLOURS)]
             draw.line(points, fill=colour, width=4)
             if len(points) == 1:
-                (x, y) = points[0]
-                draw.ellipse([(x - 5, y - 5), (x + 5, y + 5)], fill=colour)
+                draw.circle(points[0], 5, fill=colour)
     return np.asarray(image.resize(SIZE, Image.Resampling.BOX))
 
 

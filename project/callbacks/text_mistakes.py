@@ -75,7 +75,8 @@ class TextMistakes(Drawing):
 
     def watch(self, trainer: Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert self._logits is not None
-        self.worst = nlargest(self.count, self.worst + mistakes(self._logits, *batch, self.count))
+        ids, lengths, labels = batch
+        self.worst = nlargest(self.count, self.worst + mistakes(self._logits, ids, lengths, labels, self.count))
         self._logits = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,21 +97,21 @@ class TextMistakes(Drawing):
         """A line a mistake, below a heading."""
         if not self.worst:
             return ["no mistakes"]
+        names = [cut(_line(name), 30) for name in self.classes]
         rows = [("probability", "predicted", "true", "sentence")]
-        for mistake in self.worst:
-            text = " ".join(self.vocabulary.decode(mistake.ids).split())
-            names = (
-                cut(visible(" ".join(self.classes[label].split())), 30) for label in (mistake.predicted, mistake.true)
-            )
-            rows.append((f"{mistake.probability:.4f}", *names, cut(visible(text), self.length)))
-        widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
-        return [
-            "  ".join([*(f"{text:<{width}}" for text, width in zip(row, widths, strict=False)), row[3]]) for row in rows
-        ]
+        for probability, predicted, true, ids in self.worst:
+            text = cut(_line(self.vocabulary.decode(ids)), self.length)
+            rows.append((f"{probability:.4f}", names[predicted], names[true], text))
+        width = max(len(name) for row in rows for name in row[1:3])
+        return [f"{row[0]:<11}  {row[1]:<{width}}  {row[2]:<{width}}  {row[3]}" for row in rows]
+
+
+def _line(text: str) -> str:
+    return visible(" ".join(text.split()))
 
 
 def mistakes(logits: Tensor, ids: Tensor, lengths: Tensor, labels: Tensor, count: int) -> list[Mistake]:
-    """Of a batch (see `TextClassification.measure`), the wrong answers with the highest probabilities, `count` at most."""
+    """At most `count` wrong answers of a batch, those with the highest probabilities; see `TextClassification`."""
     probabilities, predicted = logits.detach().float().softmax(1).max(1)  # (B,)
     wrong = probabilities.masked_fill(predicted == labels, -1.0)
     highest, places = wrong.topk(min(count, len(wrong)))
