@@ -65,3 +65,20 @@ def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, na
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
         run(tmp_path, IMAGES if name in TEXT + PAIRS + SENTENCES else "samples", f"callbacks=[{name}]")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (["trainer.max_epochs=5"], [17, 34, 68, 85]),
+        (["trainer.max_epochs=1", "trainer.val_check_interval=2"], [2, 4, 8, 16]),
+        (["trainer.max_epochs=1", "trainer.val_check_interval=3"], [3, 6, 12, 15]),
+        (["trainer.max_epochs=6", "trainer.check_val_every_n_epoch=2"], [34, 68, 102]),
+        (["trainer.max_steps=20", "trainer.max_epochs=-1", "trainer.val_check_interval=5"], [5, 10, 15]),
+        (["trainer.max_epochs=3", "callbacks.passage.every_n_validations=3"], [51]),
+    ],
+)
+def test_it_draws_at_powers_of_two_and_at_the_last(tmp_path: Path, words: list[str], steps: list[int]) -> None:
+    train(tiny_text(tmp_path, "default_callbacks=scalars", "callbacks=[passage]", *words))
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
+    assert [image.step // 32 for image in events.Images("passage")] == steps
