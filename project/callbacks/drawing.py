@@ -107,10 +107,12 @@ def writers(trainer: Trainer) -> Iterator[Any]:
         yield from (logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
 
 
-def _is_last(trainer: Trainer) -> bool:
-    """Whether the training ends with the epoch that is validated, as far as can be known before it ends."""
-    most = trainer.max_epochs
-    every = trainer.check_val_every_n_epoch or 1
-    by_epochs = most is not None and most >= 0 and trainer.current_epoch + every >= most
-    by_steps = trainer.max_steps is not None and 0 <= trainer.max_steps <= trainer.global_step
-    return by_epochs or by_steps
+def _is_last(trainer: Any) -> bool:
+    """Whether no validation comes behind this one, as far as can be known before the training ends."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    left = trainer.num_training_batches - (trainer.fit_loop.epoch_loop.batch_idx + 1)  # batches of this epoch
+    ends_epoch = left < trainer.val_check_batch  # that is how many there are from one validation to the next
+    following = trainer.current_epoch + (trainer.check_val_every_n_epoch or 1)
+    ahead = trainer.val_check_batch + left * ends_epoch
+    by_epochs = epochs is not None and 0 <= epochs <= following and ends_epoch
+    return by_epochs or 0 <= steps < trainer.global_step + ahead / trainer.accumulate_grad_batches

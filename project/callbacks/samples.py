@@ -1,4 +1,4 @@
-"""What a language model writes: before its training, and at each validation."""
+"""What a language model writes: before its training, and at validations."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -40,7 +40,7 @@ class Samples(Drawing):
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
-        every_n_validations: int | None = 1,
+        every_n_validations: int | None = None,
         where_it_fits: bool = False,
     ) -> None:
         super().__init__(every_n_validations, where_it_fits)

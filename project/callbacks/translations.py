@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Trainer
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from project.callbacks.drawing import Drawing
+from project.callbacks.lettering import HEIGHT, below, beside, cut, shade, typeset
 from project.callbacks.verbatim import verbatim, visible
 from project.data.subwords import BEGIN, END
 from project.nets.sampling import evaluating
@@ -23,7 +24,7 @@ class Translations(Drawing):
         UserError: in `setup`: the task is no translation.
     """
 
-    def __init__(self, every_n_validations: int | None = 1, where_it_fits: bool = False) -> None:
+    def __init__(self, every_n_validations: int | None = None, where_it_fits: bool = False) -> None:
         super().__init__(every_n_validations, where_it_fits)
 
     def misfit(self, trainer: Trainer, task: Any) -> str | None:
@@ -36,10 +37,12 @@ class Translations(Drawing):
         text = verbatim("\n\n".join(said(example) for example in task.examples))
         writer.add_text("translations", f"{text}\n\nBLEU: {task.bleu.signature}", global_step=step)
         for number, example in enumerate(task.examples if task.net.attention is not None else [], 1):
-            writer.add_figure(f"attention/{number}", drawn(task.net, example, data), global_step=step)
+            picture = drawn(task.net, example, data)
+            writer.add_image(f"attention/{number}", picture, global_step=step, dataformats="HWC")
 
 
-SHOWN = 60  # words of a sentence that a picture has room for
+SHOWN, LETTERS = 60, 20  # words of a sentence, and letters of a word, that a picture has room for
+GRID = 235  # grey
 
 
 def said(example: Example) -> str:
@@ -49,7 +52,7 @@ def said(example: Example) -> str:
 
 
 @torch.no_grad()
-def drawn(net: Translator, example: Example, data: Any) -> Figure:
+def drawn(net: Translator, example: Example, data: Any) -> np.ndarray:
     """The attention with which the network writes the example's translation, its end included."""
     device = net.embedding.weight.device
     source = torch.tensor(example.source_ids, device=device)[:, None]  # (S, 1)
@@ -57,10 +60,10 @@ def drawn(net: Translator, example: Example, data: Any) -> Figure:
     with evaluating(net):
         weights = net.alignments(source, torch.tensor([len(source)]), inputs)[:, 0]  # (T, S)
     written = [data.target.tokens[number] for number in (*example.translation_ids, END)]
-    return attention_figure(weights, written, [data.source.tokens[number] for number in example.source_ids])
+    return attention_picture(weights, written, [data.source.tokens[number] for number in example.source_ids])
 
 
-def attention_figure(weights: Tensor, written: Sequence[str], read: Sequence[str]) -> Figure:
+def attention_picture(weights: Tensor, written: Sequence[str], read: Sequence[str]) -> np.ndarray:
     """Rows are the words that are written, columns those that are read, colours the weights, from 0 (white) to 1.
 
     Args:
@@ -68,16 +71,15 @@ def attention_figure(weights: Tensor, written: Sequence[str], read: Sequence[str
         written: T words.
         read: S words.
 
-    Of long sentences the first words are shown.
+    Returns:
+        (H, W, 3). Of long sentences the first words are shown, of long words the first letters.
     """
-    written, read = written[:SHOWN], read[:SHOWN]
-    weights = weights[: len(written), : len(read)]
-    figure = Figure(figsize=(2.0 + 0.3 * len(read), 1.6 + 0.25 * len(written)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(weights.float().cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    # words come from data: no mathematics is to be read into a dollar sign
-    rows, columns = ([visible(word).replace("$", r"\$") for word in words] for words in (written, read))
-    axes.set_xticks(range(len(columns)), columns, rotation=90)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
-    return figure
+    rows, columns = ([cut(word, LETTERS) for word in words[:SHOWN]] for words in (written, read))
+    colours = shade(weights[:SHOWN, :SHOWN].float().cpu().numpy())  # (T, S, 3)
+    cells = colours.repeat(HEIGHT, 0).repeat(HEIGHT, 1)
+    cells[HEIGHT - 1 :: HEIGHT] = cells[:, HEIGHT - 1 :: HEIGHT] = GRID
+    longest = max(map(len, rows))
+    beginnings = typeset([f"{row:>{longest}} " for row in rows])
+    headings = np.rot90(typeset([f" {column}" for column in columns]))
+    corner = np.full((len(headings), beginnings.shape[1], 3), 255, np.uint8)
+    return below([beside([corner, headings], gap=0), beside([beginnings, cells], gap=0)], gap=0, margin=HEIGHT // 2)

@@ -13,10 +13,11 @@ from project.runs.building import build
 from project.train import train
 from tests.conftest import choices, compose_config
 from tests.runs.conftest import tiny
-from tests.runs.text import tiny_text
+from tests.runs.text import tiny_opinions, tiny_text
 
 # the family of the tasks that it shows something of
-TEXT = ("samples",)
+TEXT = ("samples", "passage", "cells", "gradient_flow")
+SENTENCES = ("text_mistakes",)
 PAIRS = ("translations",)
 IMAGES = "an image classifier"
 ALL = ("network",)  # fits whatever is trained
@@ -41,6 +42,8 @@ def run(folder: Path, name: str, *words: str) -> dict[str, object]:
         pairs = ("data=spelled_numbers", "data.train_pairs=64", "data.test_pairs=20", "data.batch_size=16")
         small = ("model=translator", "model.net.hidden_size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu")
         train(compose_config(*small, *pairs, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
+    elif name in SENTENCES:
+        train(tiny_opinions(folder, "default_callbacks=scalars", *words))
     else:
         train(tiny(f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     return load_checkpoint(folder / "run" / "checkpoints" / "last.ckpt")
@@ -62,5 +65,22 @@ def test_a_run_is_the_same_with_and_without_and_something_is_drawn(tmp_path: Pat
 @pytest.mark.parametrize("name", [name for name in drawings() if name not in ALL])
 def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
-        run(tmp_path, IMAGES if name in TEXT + PAIRS else "samples", f"callbacks=[{name}]")
+        run(tmp_path, IMAGES if name in TEXT + PAIRS + SENTENCES else "samples", f"callbacks=[{name}]")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (["trainer.max_epochs=5"], [17, 34, 68, 85]),
+        (["trainer.max_epochs=1", "trainer.val_check_interval=2"], [2, 4, 8, 16]),
+        (["trainer.max_epochs=1", "trainer.val_check_interval=3"], [3, 6, 12, 15]),
+        (["trainer.max_epochs=6", "trainer.check_val_every_n_epoch=2"], [34, 68, 102]),
+        (["trainer.max_steps=20", "trainer.max_epochs=-1", "trainer.val_check_interval=5"], [5, 10, 15]),
+        (["trainer.max_epochs=3", "callbacks.passage.every_n_validations=3"], [51]),
+    ],
+)
+def test_it_draws_at_powers_of_two_and_at_the_last(tmp_path: Path, words: list[str], steps: list[int]) -> None:
+    train(tiny_text(tmp_path, "default_callbacks=scalars", "callbacks=[passage]", *words))
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
+    assert [image.step // 32 for image in events.Images("passage")] == steps

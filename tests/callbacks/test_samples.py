@@ -19,7 +19,7 @@ from project.train import train
 from tests.runs.conftest import tiny
 from tests.runs.text import TEXT, tiny_text
 
-SHORT = ("callbacks=samples", "callbacks.samples.length=20")
+SHORT = ("callbacks=samples", "callbacks.samples.length=20", "callbacks.samples.every_n_validations=1")
 
 
 def shown(folder: Path) -> list[tuple[int, str, str]]:

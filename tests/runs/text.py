@@ -1,4 +1,4 @@
-"""Language models of a second, for tests of what stands around them."""
+"""Language models and classifiers of a second, for tests of what stands around them."""
 
 from pathlib import Path
 
@@ -26,6 +26,25 @@ def tiny_text(folder: Path, *words: str, text: str = TEXT) -> DictConfig:
         "trainer.accelerator=cpu",
         "trainer.max_epochs=2",
         "trainer.log_every_n_steps=5",
+        "test=false",
+        f"folder={folder / 'run'}",
+        *words,
+    )
+
+
+def tiny_opinions(folder: Path, *words: str) -> DictConfig:
+    """The config, changed by `words`, of a classifier of sentences that is trained in `folder`/run for two epochs."""
+    return compose_config(
+        "model=text_classifier",
+        "data=opinions",
+        "data.train_sentences=60",
+        "data.test_sentences=20",
+        "data.batch_size=16",
+        "data.eval_batch_size=4",
+        "data.val_fraction=0.2",
+        "model.net.hidden_size=8",
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=2",
         "test=false",
         f"folder={folder / 'run'}",
         *words,
