@@ -14,8 +14,8 @@ DEEPEST = 3
 class Gradients(Callback):
     """Every `trainer.log_every_n_steps` steps, for each group of layers, before gradients are clipped:
 
-    `gradient_norm/<group>`: ||g||, the norm of the loss's gradient over all the group's parameters; and
-    `update_ratio/<group>`: ||w_after - w_before|| / ||w_before||. By a rule of thumb 1e-3 is healthy; far below it the
+    `weights/gradient_norm/<group>`: ||g||, the norm of the loss's gradient over all the group's parameters; and
+    `weights/update_ratio/<group>`: ||w_after - w_before|| / ||w_before||. By a rule of thumb 1e-3 is healthy; far below it the
     layer hardly learns, far above it jumps (Stanford's CS231n, Neural Networks part 3, ratio of weights to updates).
 
     Groups are the network's parts by name, as deep as `MOST_GROUPS` of them allow. Under FSDP, where a rank holds a
@@ -50,10 +50,10 @@ class Gradients(Callback):
         if self._before is None:
             return
         before, self._before = self._before, None
-        values = {f"gradient_norm/{name}": value for name, value in self._norms.items()}
+        values = {f"weights/gradient_norm/{name}": value for name, value in self._norms.items()}
         for name, weights in before.items():
             changes = [now.detach() - then for now, then in zip(self.groups[name], weights, strict=True)]
-            values[f"update_ratio/{name}"] = norm(changes) / norm(weights).clamp_min(1e-12)
+            values[f"weights/update_ratio/{name}"] = norm(changes) / norm(weights).clamp_min(1e-12)
         read = torch.stack(list(values.values())).tolist()  # the one read from the device
         self._values = dict(zip(values, read, strict=True))
 

@@ -34,8 +34,8 @@ def test_updates_of_plain_descent_are_the_gradient_times_the_learning_rate(tmp_p
     assert list(parts) == ["layers.0", "layers.1", "layers.5"]
     for name, weights in parts.items():
         before = torch.linalg.vector_norm(torch.cat([weight.detach().flatten() for weight in weights])).item()
-        ((_, norm),) = found[f"gradient_norm/{name}"]
-        ((step, ratio),) = found[f"update_ratio/{name}"]
+        ((_, norm),) = found[f"weights/gradient_norm/{name}"]
+        ((step, ratio),) = found[f"weights/update_ratio/{name}"]
         assert step == cfg.data.batch_size
         assert ratio == pytest.approx(0.25 * norm / before, rel=1e-4)
 
@@ -45,7 +45,7 @@ def test_gradients_are_those_before_clipping_and_of_whole_steps(tmp_path: Path) 
     for name, clip in (("free", "null"), ("clipped", "1e-6")):
         train(tiny(f"folder={tmp_path / name}", *words, f"trainer.gradient_clip_val={clip}"))
     free, clipped = (scalars(tmp_path / name) for name in ("free", "clipped"))
-    first = next(tag for tag in free if tag.startswith("gradient_norm/"))
+    first = next(tag for tag in free if tag.startswith("weights/gradient_norm/"))
     assert all(value > 1e-3 for _, value in free[first] + clipped[first])
     # of the optimizer steps after batches 2, 4, 5 and 7, 9, 10 those that are the first past 0, 4 and 8 batches
     assert [step for step, _ in free[first]] == [2 * 32, 5 * 32, 9 * 32]
