@@ -15,8 +15,9 @@ class Gradients(Callback):
     """Every `trainer.log_every_n_steps` steps, for each group of layers, before gradients are clipped:
 
     `weights/gradient_norm/<group>`: ||g||, the norm of the loss's gradient over all the group's parameters; and
-    `weights/update_ratio/<group>`: ||w_after - w_before|| / ||w_before||. By a rule of thumb 1e-3 is healthy; far below it the
-    layer hardly learns, far above it jumps (Stanford's CS231n, Neural Networks part 3, ratio of weights to updates).
+    `weights/update_ratio/<group>`: ||w_after - w_before|| / ||w_before||. By a rule of thumb
+    1e-3 is healthy: far below it the layer hardly learns, far above it jumps (Stanford's CS231n, Neural Networks part
+    3, ratio of weights to updates).
 
     Groups are the network's parts by name, as deep as `MOST_GROUPS` of them allow. Under FSDP, where a rank holds a
     share of each, the norms are those of the first rank's share.
