@@ -1,5 +1,6 @@
 """Which classes a classifier takes for which others."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from project.callbacks.drawing import Drawing
-from project.callbacks.tiles import BLACK, GAP, LINE, WHITE, clipped, font, write_image
+from project.callbacks.tiles import BLACK, GAP, LINE, TEXT, WHITE, clipped, font, write_image
 from project.tasks.classification import ImageClassifier
 from project.tasks.text_classification import TextClassification
 
 DEEP = np.array([8, 48, 107])  # the blue of a share of 1
 NAMED, COUNTED = 60, 20  # classes up to which names, and counts, have room
-ROOM = 110  # pixels for a name
+ROOM = 110  # pixels for a name, at most
 
 
 class Confusion(Drawing):
@@ -67,16 +68,19 @@ def confusion_picture(counts: np.ndarray, classes: Sequence[str]) -> Image.Image
     cell = 36 if number <= COUNTED else max(1, 840 // number)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     colours = np.rint(255 - shares[:, :, None] * (255 - DEEP)).astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
-    room = ROOM if number <= NAMED else 0
+    size = min(TEXT, cell)
+    names = [clipped(name, ROOM, size) for name in classes] if number <= NAMED else []
+    room = max((math.ceil(font(size).getlength(name)) for name in names), default=0)
     left, top = room + 2 * GAP, room + LINE + 2 * GAP
     picture = Image.new("RGB", (left + len(colours) + GAP, top + len(colours) + GAP), WHITE)
     pen = ImageDraw.Draw(picture)
-    title = f"rows: true class, columns: predicted; {np.trace(counts) / max(1, counts.sum()):.1%} of {counts.sum():,}"
+    title = (
+        f"rows: true class, columns: predicted; {np.trace(counts) / max(1, counts.sum()):.1%} of {counts.sum():,} right"
+    )
     pen.text((GAP, GAP), clipped(title, picture.width - 2 * GAP), BLACK, font())
     picture.paste(Image.fromarray(colours), (left, top))
     pen.rectangle((left - 1, top - 1, left + len(colours), top + len(colours)), outline=(160, 160, 160))
-    if room:
-        _name(picture, classes, cell, left, top)
+    _write_names(picture, names, (left, top), cell, room)
     if number <= COUNTED:
         for (row, column), count in np.ndenumerate(counts):
             place = left + (column + 0.5) * cell, top + (row + 0.5) * cell
@@ -84,12 +88,12 @@ def confusion_picture(counts: np.ndarray, classes: Sequence[str]) -> Image.Image
     return picture
 
 
-def _name(picture: Image.Image, classes: Sequence[str], cell: int, left: int, top: int) -> None:
-    size = min(11, cell)
+def _write_names(picture: Image.Image, names: Sequence[str], corner: tuple[int, int], cell: int, room: int) -> None:
+    """Beside the rows, and upright above the columns, of a matrix with its upper left corner there."""
+    (left, top), letters = corner, font(min(TEXT, cell))
     pen = ImageDraw.Draw(picture)
-    for number, name in enumerate(classes):
-        text, middle = clipped(name, ROOM, size), (number + 0.5) * cell
-        pen.text((left - GAP, top + middle), text, BLACK, font(size), anchor="rm")
-        lying = Image.new("RGB", (ROOM, cell), WHITE)
-        ImageDraw.Draw(lying).text((0, cell / 2), text, BLACK, font(size), anchor="lm")
-        picture.paste(lying.rotate(90, expand=True), (left + number * cell, top - ROOM - GAP))
+    for number, name in enumerate(names):
+        pen.text((left - GAP, top + (number + 0.5) * cell), name, BLACK, letters, anchor="rm")
+        lying = Image.new("RGB", (room, cell), WHITE)
+        ImageDraw.Draw(lying).text((0, cell / 2), name, BLACK, letters, anchor="lm")
+        picture.paste(lying.rotate(90, expand=True), (left + number * cell, top - room - GAP))
