@@ -95,7 +95,8 @@ def last_linear(net: nn.Module) -> nn.Linear | None:
 
 def table(codes: Tensor) -> str:
     """Rows of numbers between tabs, as the Projector reads them; codes (N, D)."""
-    return "".join("\t".join(f"{number:.6g}" for number in row) + "\n" for row in codes.tolist())
+    line = "\t".join(["%.5g"] * codes.shape[1]) + "\n"
+    return "".join(line % tuple(row) for row in codes.tolist())
 
 
 def sheet(thumbnails: np.ndarray) -> Image.Image:

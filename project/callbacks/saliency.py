@@ -68,7 +68,7 @@ class Saliency(Drawing):
 
 
 def heat(maps: Tensor) -> np.ndarray:
-    """(N, H, W, 3) uint8 of maps (N, H, W): black at 0 and below, over red and yellow to white at each one's largest."""
+    """(N, H, W, 3) uint8 of maps (N, H, W): black up to 0, over red and yellow to white at each one's largest."""
     values = maps.float().cpu().numpy()
     shares = values / np.maximum(values.max((1, 2), keepdims=True), np.finfo(np.float32).tiny)
     return to_bytes(np.stack([3 * shares - colour for colour in range(3)], axis=-1))
