@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from project.callbacks.drawing import Drawing
 from project.callbacks.fixed_images import FixedImages
-from project.callbacks.tiles import grid, sized, to_bytes, write_image
+from project.callbacks.tiles import grid, sized, stretched, to_bytes, write_image
 from project.errors import UserError
 from project.nets.layers import layer_outputs, output_shapes
 from project.nets.sampling import evaluating
@@ -80,14 +80,12 @@ class Activations(Drawing):
             return images
 
         self.fixed.answers(trainer, maps)
-        inputs = self.fixed.pixels(trainer, images)
+        inputs = [sized(image) for image in self.fixed.pixels(trainer, images)]
         for name, outputs in found.items():
             rows = map_pixels(outputs[:, : self.channels])
-            tiles = [
-                sized(tile, least=64, most=64)
-                for image, row in zip(inputs, rows, strict=True)
-                for tile in (image, *row)
-            ]
+            tiles = []
+            for image, row in zip(inputs, rows, strict=True):
+                tiles += [image, *(stretched(part, *image.shape[:2]) for part in row)]
             height, width = outputs.shape[2:]
             title = f"{name}: {rows.shape[1]} of {outputs.shape[1]} channels, {height}x{width}"
             write_image(writer, f"activations/{name}", grid(tiles, 1 + rows.shape[1], title=title), step)

@@ -43,6 +43,11 @@ def sized(pixels: np.ndarray, least: int = LEAST, most: int = MOST) -> np.ndarra
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
+def stretched(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image (H, W, 3) made this large, its pixels rectangles."""
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST))
+
+
 def stacked(*tiles: np.ndarray) -> np.ndarray:
     """Tiles of one width as one, one below the other, a white line between them."""
     line = np.full((2, *tiles[0].shape[1:]), 255, np.uint8)
@@ -56,6 +61,7 @@ def grid(tiles: Sequence[np.ndarray], columns: int, captions: Sequence[str] = ()
     A line that is too long for its tile ends in an ellipsis.
     """
     height, width = tiles[0].shape[:2]
+    assert all(tile.shape[:2] == (height, width) for tile in tiles)
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)

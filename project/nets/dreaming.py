@@ -32,9 +32,9 @@ class Dreamer:
     """
 
     steps: int = 64
-    rate: float = 0.2
+    rate: float = 0.05
     jitter: int = 2
-    blur: float = 0.05
+    blur: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:

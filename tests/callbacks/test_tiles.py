@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from project.callbacks.tiles import GAP, LINE, clipped, font, grid, pixels_of, sized, stacked, write_image
+from project.callbacks.tiles import GAP, LINE, clipped, font, grid, pixels_of, sized, stacked, stretched, write_image
 
 RNG = np.random.default_rng(0)
 
@@ -48,6 +48,11 @@ def test_a_grid_holds_its_tiles_where_they_belong() -> None:
         top = LINE + 2 * GAP + number // 3 * (8 + 2 * LINE + GAP)
         left = GAP + number % 3 * (8 + GAP)
         assert np.array_equal(picture[top : top + 8, left : left + 8], tile)
+
+
+def test_a_stretched_image_has_its_pixels_where_they_belong() -> None:
+    pixels = random_pixels(2, 3)
+    assert np.array_equal(stretched(pixels, 8, 6), pixels.repeat(4, 0).repeat(2, 1))
 
 
 def test_stacked_tiles_lie_below_each_other() -> None:

@@ -15,7 +15,7 @@ def test_a_linear_unit_is_excited_most_by_its_weights_signs() -> None:
     with torch.no_grad():
         net[1].weight.copy_(torch.stack([signs.flatten(), -signs.flatten()]))  # type: ignore[operator]
     with torch.inference_mode():  # as Lightning validates
-        dream = Dreamer(steps=40, jitter=0, blur=0.0)(units(net, [0, 1]), (2, 3, 4, 4), LOW, HIGH)
+        dream = Dreamer(steps=40, rate=0.5, jitter=0, blur=0.0)(units(net, [0, 1]), (2, 3, 4, 4), LOW, HIGH)
     best = signs * HIGH[:, None, None]
     assert torch.equal(dream, torch.stack([best, -best]))
     assert net[1].weight.grad is None
