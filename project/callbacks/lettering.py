@@ -3,11 +3,11 @@
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from project.callbacks.fonts import font
 
 WIDTH, HEIGHT = 9, 18  # pixels of a cell
 WHITE, ORANGE = (255, 255, 255), (230, 85, 13)
@@ -74,19 +74,9 @@ def cut(text: str, length: int) -> str:
 
 
 @cache
-def _font() -> ImageFont.FreeTypeFont:
-    """DejaVu Sans Mono, which matplotlib brings along: it has letters for most alphabets."""
-    spec = find_spec("matplotlib")  # found and not imported
-    assert spec is not None
-    assert spec.origin is not None
-    file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSansMono.ttf"
-    return ImageFont.truetype(str(file), 14, layout_engine=ImageFont.Layout.BASIC)
-
-
-@cache
 def _missing() -> bytes:
     """How the font draws what it lacks."""
-    return bytes(_font().getmask("\uffff"))
+    return bytes(font(14, "DejaVuSansMono").getmask("\uffff"))
 
 
 @lru_cache(4096)
@@ -97,10 +87,13 @@ def _glyph(character: str) -> np.ndarray:
     character = _SHOWN.get(character, character)
     if "\udc80" <= character <= "\udcff":  # a byte, as Python's `surrogateescape` has it
         return _number(f"{ord(character) - 0xDC00:02X}")
-    if unicodedata.category(character)[0] in "CMZ" or bytes(_font().getmask(character)) == _missing():
+    if (
+        unicodedata.category(character)[0] in "CMZ"
+        or bytes(font(14, "DejaVuSansMono").getmask(character)) == _missing()
+    ):
         return _number(f"{ord(character):02X}")
     image = Image.new("L", (WIDTH, HEIGHT))
-    ImageDraw.Draw(image).text((0, 1), character, fill=255, font=_font())
+    ImageDraw.Draw(image).text((0, 1), character, fill=255, font=font(14, "DejaVuSansMono"))
     return np.asarray(image) // 64 * 85  # four steps of grey make smaller files
 
 

@@ -1,7 +1,7 @@
 """What the data sets of images in memory share: the validation split, the sizes, the loaders."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from project.data.decode import fitted, open_rgb
-from project.data.loader import EpochLoader, ImageLoader, check_batch_size
+from project.data.loader import Batch, EpochLoader, ImageLoader, alone, check_batch_size
 from project.data.module import DataModule, placement, require
 from project.errors import UserError
 
@@ -155,6 +155,18 @@ class ImageDataModule(DataModule):
 
     def test_dataloader(self) -> EpochLoader:
         return self.loader(self.splits["test"])
+
+    def examples(self, part: str, count: int, batch_size: int = 64) -> Iterator[Batch]:
+        """Batches of at most `count` images of a part, evenly spread over its classes, as evaluation sees them.
+
+        The same ones whenever they are asked for, for each process alone.
+        """
+        split = self.splits[part]
+        places = np.linspace(0, len(split.labels) - 1, min(count, len(split.labels))).round().astype(int)
+        chosen = np.argsort(split.labels, kind="stable")[places]
+        ranks = placement(self)["world_size"]
+        loader = self.loader(split.part(np.resize(chosen, max(len(chosen), ranks))))  # no loader takes less
+        yield from alone(loader, len(chosen), batch_size).batches(0, 0)
 
     def loader(self, split: Split, train: bool = False) -> EpochLoader:
         """The split's batches, for the process that asks."""

@@ -1,5 +1,6 @@
 """Batches of images: resumable in mid-epoch, shared among the ranks, and for images in memory augmented all at once."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -64,6 +65,7 @@ class EpochLoader(ABC):
 
     batch_sampler = None  # Lightning asks whoever has a `sampler` for this too
     unit = "images"  # what the samples are, for messages
+    workers = 0  # processes that prepare the batches
 
     def __init__(
         self, samples: int, batch_size: int, *, train: bool, shuffle: bool, seed: int, rank: int, world_size: int
@@ -143,6 +145,14 @@ class EpochLoader(ABC):
                 f"{len(self)}.\nResume with the data.batch_size that it had; change it at the end of an epoch."
             )
         self.epoch, self.position, self._start = state["epoch"], state["position"], state["position"]
+
+
+def alone(loader: EpochLoader, samples: int, batch_size: int) -> EpochLoader:
+    """A copy that hands out the first samples of each epoch, not only this rank's; the loader stays where it stands."""
+    own = copy.copy(loader)
+    own.rank, own.world_size, own.workers = 0, 1, 0
+    own.edges = [*range(0, min(samples, own.samples), batch_size), min(samples, own.samples)]
+    return own
 
 
 class ImageLoader(EpochLoader):

@@ -48,6 +48,8 @@ class ImageClassifier(Task):
         """`batch`: images (B, C, H, W) and labels (B,)."""
         images, labels = batch
         logits = self.net(images) if stage == "train" else self.predict(images)  # (B, K)
+        if stage == "val":
+            self.answers = logits.detach()
         loss = self.criterion(logits, labels, stage)
         return loss, [loss * len(labels), hits(logits, labels), hits(logits, labels, among=5)], len(labels)
 

@@ -54,6 +54,7 @@ class Task(LightningModule):
         self.scheduler = scheduler
         self.decay_norms_and_biases, self.norm_bias_lr_scale = decay_norms_and_biases, norm_bias_lr_scale
         self.samples_seen = 0
+        self.answers: Tensor | None = None  # e.g. logits of a batch of the validation, for the callbacks
         stages: tuple[Stage, ...] = ("train", "val", "test")
         self.meters = {stage: Meter(self.measures) for stage in stages}
 
@@ -127,9 +128,12 @@ class Task(LightningModule):
         self.meters["val"].clear()
         self.begin("val")
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """What the network answered, of tasks whose `measure` keeps it in `answers`; callbacks are given it."""
         _, sums, samples = self.measure(batch, "val")
         self.meters["val"].add(sums, samples)
+        answers, self.answers = self.answers, None
+        return answers
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("val")

@@ -51,6 +51,8 @@ class TextClassification(Task):
         ids, lengths, labels = batch
         logits = self.net(ids, lengths)  # (B, K)
         loss = self.criterion(logits, labels, stage)
+        if stage == "val":
+            self.answers = logits.detach()
         if stage != "train":
             counts = confusion_matrix(logits.argmax(1), labels, logits.shape[1])
             self.confusion[stage] = self.confusion.get(stage, 0) + counts

@@ -19,6 +19,7 @@ from tests.runs.text import tiny_opinions, tiny_text
 TEXT = ("samples", "passage", "cells", "gradient_flow")
 SENTENCES = ("text_mistakes",)
 PAIRS = ("translations",)
+AUTOENCODERS = ("reconstructions", "codes")
 IMAGES = "an image classifier"
 ALL = ("network",)  # fits whatever is trained
 AT_THE_ENDS = ("about", "hparams")  # of any run: they write when it begins and when it ends
@@ -44,9 +45,20 @@ def run(folder: Path, name: str, *words: str) -> dict[str, object]:
         train(compose_config(*small, *pairs, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     elif name in SENTENCES:
         train(tiny_opinions(folder, "default_callbacks=scalars", *words))
+    elif name in AUTOENCODERS:
+        images = ("data=shapes", "data.train_images=60", "data.test_images=20", "data.batch_size=16")
+        small = ("model=autoencoder", "model.net.widths=[4]", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+        train(compose_config(*small, *images, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     else:
         train(tiny(f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     return load_checkpoint(folder / "run" / "checkpoints" / "last.ckpt")
+
+
+def shown(folder: Path) -> set[str]:
+    """The tags of a run's event files, and what it has for the Projector."""
+    names = EventAccumulator(str(folder)).Reload().Tags().values()
+    tags = {tag for own in names if isinstance(own, list) for tag in own}
+    return tags | {path.name for path in folder.glob("projector_config.pbtxt")}
 
 
 @pytest.mark.parametrize("name", [*drawings(), *AT_THE_ENDS])
@@ -54,18 +66,18 @@ def test_a_run_is_the_same_with_and_without_and_something_is_drawn(tmp_path: Pat
     without, with_ = run(tmp_path / "without", name), run(tmp_path / "with", name, f"callbacks=[{name}]")
     for key, value in without["state_dict"].items():  # type: ignore[attr-defined]
         assert torch.equal(value, with_["state_dict"][key]), key  # type: ignore[index]
-    tags = [
-        {tag for names in EventAccumulator(str(tmp_path / which / "run")).Reload().Tags().values() if
-         isinstance(names, list) for tag in names}
-        for which in ("without", "with")
-    ]  # fmt: skip
+    tags = [shown(tmp_path / which / "run") for which in ("without", "with")]
     assert tags[0] < tags[1]
 
 
 @pytest.mark.parametrize("name", [name for name in drawings() if name not in ALL])
 def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
-        run(tmp_path, IMAGES if name in TEXT + PAIRS + SENTENCES else "samples", f"callbacks=[{name}]")
+        run(
+            tmp_path,
+            IMAGES if name in (*TEXT, *PAIRS, *SENTENCES, "reconstructions") else "samples",
+            f"callbacks=[{name}]",
+        )
     assert not (tmp_path / "run").exists()
 
 

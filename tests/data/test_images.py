@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from project.data.images import ImageDataModule, Split
+from project.data.loader import alone
 from project.errors import UserError
 from project.runs.building import build_data
 from tests.conftest import compose_config
@@ -48,3 +50,27 @@ def test_what_read_must_not_give(monkeypatch: pytest.MonkeyPatch, train: object,
     monkeypatch.setattr(Own, "given", {**Own.given, "train": train})
     with pytest.raises(UserError, match=message):
         own()
+
+
+def test_examples_are_spread_over_the_classes_and_the_same_whenever_they_are_asked_for() -> None:
+    cfg = compose_config("data=shapes", "data.train_images=200", "data.test_images=20")
+    module = build_data(cfg)
+    assert isinstance(module, ImageDataModule)
+    everything = torch.cat([images for images, _ in module.val_dataloader()])
+    found = list(module.examples("val", 20, batch_size=8))
+    assert [len(labels) for _, labels in found] == [8, 8, 4]
+    images, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    assert labels.tolist() == sorted([*range(10)] * 2)
+    assert all((everything == image).flatten(1).all(1).any() for image in images)
+    again = list(module.examples("val", 20, batch_size=8))
+    assert torch.equal(torch.cat([part for part, _ in again]), images)
+    assert len(next(module.examples("val", 1000, batch_size=1000))[0]) == len(everything)
+
+
+def test_a_look_at_a_loader_alone_gives_what_it_will_give_and_moves_nothing() -> None:
+    loader = build_data(compose_config("data=shapes", "data.train_images=100", "data.batch_size=16")).train_dataloader()
+    loader.set_epoch(3)
+    look, _ = next(alone(loader, 5, 5).batches(3, 0))
+    assert loader.state_dict()["position"] == 0
+    images, _ = next(iter(loader))
+    assert torch.equal(look, images[:5])
