@@ -9,7 +9,7 @@ from PIL import ImageFont
 
 @cache
 def font(size: int, name: str = "DejaVuSans") -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, or `DejaVuSansMono`, of so many pixels: letters of most alphabets, where PIL's own has only ASCII."""
+    """DejaVu Sans, or `DejaVuSansMono`, of so many pixels: most alphabets' letters, where PIL's own has only ASCII."""
     found = find_spec("matplotlib")
     assert found is not None
     assert found.origin is not None

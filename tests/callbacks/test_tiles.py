@@ -9,7 +9,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from project.callbacks.tiles import GAP, LINE, clipped, font, grid, pixels_of, sized, stacked, stretched, write_image
+from project.callbacks.fonts import font
+from project.callbacks.tiles import GAP, LINE, clipped, grid, pixels_of, sized, stacked, stretched, write_image
 
 RNG = np.random.default_rng(0)
 
