@@ -150,8 +150,6 @@ def logged_to(path: Path) -> Iterator[None]:
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        console.setLevel(logging.WARNING)
     for handler in (console, file):
         logger.addHandler(handler)
     try:
