@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,14 +15,17 @@ from typing import Any
 import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig
 
 from project.distributed.launch import Launch, launched, timeout_of
-from project.distributed.watch import Watch
-from project.errors import LostRank, UserError
+from project.distributed.watch import SECONDS_TO_COLLECT, Watch
+from project.errors import LostRank, Stopped, UserError
 
-FOLDER_OF_RANK_0 = "PROJECT_RUN_FOLDER"  # tells the processes that Lightning's launcher starts where rank 0 writes
+# tell the processes that Lightning's launcher starts where rank 0 writes, and where it waits for their signs of life
+FOLDER_OF_RANK_0, WATCH_OF_RANK_0 = "PROJECT_RUN_FOLDER", "PROJECT_RUN_WATCH"
 OF_LIGHTNING_S_LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+SET_BY_LAUNCHERS = (WATCH_OF_RANK_0, FOLDER_OF_RANK_0, *OF_LIGHTNING_S_LAUNCHER)
 OF_COLLECTIVES = ("gloo", "NCCL", "nccl", "onnection", "Broken pipe", "socket", "ProcessGroup")
 _trainings = 0  # of this process: each has keys of its own in the store
 
@@ -50,6 +54,9 @@ class Company:
         self.first = True
         if FOLDER_OF_RANK_0 in os.environ and int(os.environ.get("LOCAL_RANK", "0")) > 0:
             self.first, self.folder = False, Path(os.environ[FOLDER_OF_RANK_0])
+            world_size = int(os.environ["WORLD_SIZE"])
+            node, each = int(os.environ["NODE_RANK"]), world_size // self.nodes
+            self._watch(node * each + int(os.environ["LOCAL_RANK"]), world_size, _through_environment)
         elif self.launch is not None and self.launch.world_size > 1:
             self.first = self.launch.rank == 0
             self.store = self._meet(self.launch.rank, self.launch.world_size)
@@ -88,31 +95,56 @@ class Company:
                 )
         return self.folder
 
-    def gather(self, trainer: Trainer) -> None:
-        """Begin to watch the others, if that has not begun yet: their process group has just been formed."""
-        if trainer.world_size == 1 or (self.watch is not None and self.watch.owner == os.getpid()):
+    def expect(self, trainer: Trainer) -> None:
+        """Lightning's launcher is about to start this host's other processes: they are told where to meet."""
+        launcher = trainer.strategy.launcher
+        if self.watch is not None or trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
             return
-        self._watch(trainer.global_rank, trainer.world_size, lambda offer: trainer.strategy.broadcast(offer, src=0))
-        _dismiss_lightning_s_observer()
+        each = trainer.world_size // self.nodes
+        node = int(os.environ["NODE_RANK"]) if self.nodes > 1 else 0
+        os.environ[FOLDER_OF_RANK_0] = str(self.folder)
+        exchange = _through_environment if self.store is None else self._through_store
+        self._watch(node * each, trainer.world_size, exchange)
+
+    def gather(self, trainer: Trainer) -> None:
+        """Begin to watch the others, if that has not begun: they were forked, and have formed their process group."""
+        if trainer.world_size > 1 and (self.watch is None or self.watch.owner != os.getpid()):
+            self._watch(trainer.global_rank, trainer.world_size, lambda offer: trainer.strategy.broadcast(offer, src=0))
 
     def explain(self, error: BaseException) -> BaseException:
         """`error`, or what stands behind it: a collective operation fails in all when one is lost."""
-        if self.watch is None or not isinstance(error, Exception) or isinstance(error, UserError):
+        if self.watch is None or isinstance(error, UserError):
             return error
-        of_others = isinstance(error, dist.DistError) or any(word in str(error) for word in OF_COLLECTIVES)
-        reason = self.watch.reason(self.watch.patience + 2 if of_others else 0.0)
-        return error if reason is None else LostRank(reason, self.watch.tells())
+        seconds = 0.0
+        if isinstance(error, Stopped):  # torchrun stops the others when one of them has ended
+            seconds = 0.0 if self.launch is None else SECONDS_TO_COLLECT + 0.5
+        elif isinstance(error, dist.DistError) or any(word in str(error) for word in OF_COLLECTIVES):
+            seconds = self.watch.patience + 2
+        loss = self.watch.reason(seconds)
+        if loss is None or (isinstance(error, Stopped) and loss.stopped):
+            return error
+        return LostRank(loss.text, self.watch.tells())
 
     def leave(self, error: BaseException | None = None) -> None:
         """Part from the others; with an error they end too."""
         if self.watch is not None:
-            self.watch.leave(None if error is None else str(error) or type(error).__name__)
+            self.watch.leave(None if error is None else str(error) or type(error).__name__, isinstance(error, Stopped))
 
     def _watch(self, rank: int, world_size: int, exchange: Callable[[Any], Any]) -> None:
         address = os.environ.get("MASTER_ADDR") if self.nodes > 1 else None
-        self.watch = Watch(rank, world_size, self.timeout, self._advice)
+        started_here = self.launch is None and self.nodes == 1  # and by Lightning, which looks after them meanwhile
+        self.watch = Watch(rank, world_size, self.timeout, self._advice, _dismiss_lightning_s_observer)
+
+        if started_here:
+            self.watch.arrival = math.inf
+
+        def offered(offer: Any) -> Any:
+            told = exchange(offer)
+            os.environ[WATCH_OF_RANK_0] = json.dumps(told)
+            return told
+
         try:
-            self.watch.start(exchange, address)
+            self.watch.start(offered, address)
         except OSError as error:
             raise UserError(f"rank {rank} cannot reach rank 0 at {address}: {error}") from error
 
@@ -182,7 +214,7 @@ def together(cfg: DictConfig) -> Iterator[Company]:
     Raises:
         LostRank: another process is the cause of what was raised here.
     """
-    company, before = Company(cfg), {name: os.environ.get(name) for name in OF_LIGHTNING_S_LAUNCHER}
+    company, before = Company(cfg), {name: os.environ.get(name) for name in SET_BY_LAUNCHERS}
     try:
         yield company
         company.leave()
@@ -212,6 +244,11 @@ def silent() -> Iterator[None]:
     finally:
         logger.removeHandler(nothing)
         logger.propagate = before
+
+
+def _through_environment(offer: Any) -> Any:
+    """Rank 0's offer, for itself and for those that it starts."""
+    return json.loads(os.environ[WATCH_OF_RANK_0]) if offer is None else offer
 
 
 def _node_of_many(nodes: int) -> int:

@@ -49,6 +49,7 @@ class Loss:
     ranks: list[int]
     text: str
     error: bool = False
+    stopped: bool = False  # on purpose
 
 
 class Watch:
@@ -59,10 +60,19 @@ class Watch:
         world_size: how many there are.
         timeout: seconds within which all end after a loss; half of them without a sign of life are a loss.
         advice: says how to go on after a loss.
+        met: called once all have come, in rank 0.
     """
 
-    def __init__(self, rank: int, world_size: int, timeout: float, advice: Callable[[], str]) -> None:
-        self.rank, self.world_size, self.timeout, self.advice = rank, world_size, timeout, advice
+    def __init__(
+        self,
+        rank: int,
+        world_size: int,
+        timeout: float,
+        advice: Callable[[], str],
+        met: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.rank, self.world_size, self.timeout, self.advice, self.met = rank, world_size, timeout, advice, met
+        self.arrival = timeout  # seconds within which all must have come
         self.patience = timeout / 2
         self.beat = min(5.0, self.patience / 5)
         self.grace = min(5.0, timeout / 5)
@@ -89,8 +99,7 @@ class Watch:
         Raises:
             OSError: rank 0 cannot be reached within the timeout.
         """
-        offer = self._listen(address) if self.rank == 0 else None
-        host, port, self._token = exchange(offer)
+        host, port, self._token = exchange(self._listen(address) if self.rank == 0 else None)
         if self.rank > 0:
             connection = socket.create_connection((host, port), timeout=self.timeout)
             peer = self._add(connection, 0)
@@ -98,21 +107,26 @@ class Watch:
         self._since = time.monotonic()
         self._thread.start()
 
-    def leave(self, error: str | None = None) -> None:
-        """This process has done its part; `error`: it ends before that, and so must the others."""
+    def leave(self, error: str | None = None, stopped: bool = False) -> None:
+        """This process has done its part.
+
+        Args:
+            error: why it ends before that, and so must the others.
+            stopped: it was asked to.
+        """
         if self._left.is_set() or os.getpid() != self.owner:
             return
         if self.loss is None:
             for peer in list(self._peers):
-                self._send(peer, left=True, error=error)
+                self._send(peer, left=True, error=error, stopped=stopped)
         self._left.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(2 * self.beat)
 
-    def reason(self, seconds: float) -> str | None:
+    def reason(self, seconds: float) -> Loss | None:
         """What was lost, if that turns out within so many seconds."""
         self.decided.wait(seconds)
-        return None if self.loss is None else self.loss.text
+        return self.loss
 
     def tells(self) -> bool:
         """Whether this process tells people of the loss: of those that remain on a host the first, of an error rank 0."""
@@ -190,16 +204,19 @@ class Watch:
             peer.rank = int(said["hello"])
             self.names[peer.rank] = str(said["name"])
             if len(self.names) == self.world_size:
+                self.met()
                 for other in self._peers:
                     self._send(other, names=self.names)
         elif "names" in said:
             self.names = {int(rank): str(name) for rank, name in said["names"].items()}
         elif "lost" in said:
-            self._decide(Loss([int(rank) for rank in said["lost"]], str(said["text"]), bool(said["error"])))
+            ranks = [int(rank) for rank in said["lost"]]
+            self._decide(Loss(ranks, str(said["text"]), bool(said["error"]), bool(said["stopped"])))
         elif "left" in said:
             peer.left = True
             if said.get("error") is not None:
-                self._decide(Loss([peer.rank], f"{self._name(peer.rank)} ended: {said['error']}", error=True))
+                text = f"{self._name(peer.rank)} ended: {said['error']}"
+                self._decide(Loss([peer.rank], text, True, bool(said["stopped"])))
 
     def _drop(self, peer: Peer) -> None:
         if peer in self._peers:
@@ -214,9 +231,9 @@ class Watch:
         for peer in self._peers:
             if peer.rank is not None and not peer.left and now - peer.heard > self.patience:
                 self._missed.setdefault(peer.rank, f"no answer for {self.patience:.0f} s")
-        if self.rank == 0 and now - self._since > self.timeout:
+        if self.rank == 0 and now - self._since > self.arrival:
             for rank in set(range(self.world_size)) - set(self.names):
-                self._missed.setdefault(rank, f"it never came within {self.timeout:.0f} s")
+                self._missed.setdefault(rank, f"it did not come within {self.arrival:.0f} s")
         if not self._missed:
             self._first_missed = now
         elif now - self._first_missed > min(SECONDS_TO_COLLECT, self.grace):
@@ -233,9 +250,10 @@ class Watch:
         if self.loss is not None:
             return
         for peer in list(self._peers):
-            self._send(peer, lost=loss.ranks, text=loss.text, error=loss.error)
+            self._send(peer, lost=loss.ranks, text=loss.text, error=loss.error, stopped=loss.stopped)
         self.loss = loss
-        _note(loss.text)
+        if not loss.stopped:
+            _note(loss.text)
         self.decided.set()
 
     def _send(self, peer: Peer, **message: Any) -> None:

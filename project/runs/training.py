@@ -20,7 +20,7 @@ from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resum
 from project.callbacks.loop_state import restore_loader
 from project.callbacks.tensorboard import RunLogger
 from project.data.module import DataModule
-from project.distributed.company import FOLDER_OF_RANK_0, Company, Watching, silent, together
+from project.distributed.company import Company, Watching, silent, together
 from project.distributed.strategies import arrange
 from project.errors import Stopped, UserError
 from project.nets.kernels import has_bf16
@@ -60,7 +60,7 @@ def run_training(cfg: DictConfig, watchers: Sequence[Callback] = ()) -> float:
                 return _train(cfg, Path(cfg.folder), watchers, company)
         resumed = cfg.resume is not None
         folder = company.share(lambda: find_run(str(cfg.resume), cfg.outputs) if resumed else make_folder(cfg))
-        cfg.folder = os.environ[FOLDER_OF_RANK_0] = str(folder)
+        cfg.folder = str(folder)
         try:
             with held(folder), logged_to(folder / "train.log"), quiet(), _stoppable(folder):
                 return _train(cfg, folder, watchers, company)
@@ -68,8 +68,6 @@ def run_training(cfg: DictConfig, watchers: Sequence[Callback] = ()) -> float:
             if not resumed and not (folder / CONFIG).exists():
                 discard(folder)  # it had not begun to train
             raise
-        finally:
-            os.environ.pop(FOLDER_OF_RANK_0, None)
 
 
 def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback], company: Company) -> float:
@@ -92,6 +90,7 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback], company:
     beginning = Beginning(cfg, folder, data, path, precision)
     trainer = build_trainer(cfg, checkpoint, [*watchers, beginning], device.type, [Watching(company)])
     data.check_batch_size(trainer.world_size)
+    company.expect(trainer)
     if "bf16" in str(trainer.precision) and not has_bf16(trainer.strategy.root_device):
         log.warning(
             "trainer.precision=%s: this processor has no instructions for bfloat16, and takes many times as long as "
