@@ -6,15 +6,18 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
 
 from project.distributed.watch import children
+from project.errors import UserError
 from tests.conftest import _become
 
 TINY = (
@@ -43,8 +46,25 @@ class Rank:
     code: int | None = None
 
     def said(self) -> str:
-        self.out.seek(0)
-        return str(self.out.read().decode())
+        return os.pread(self.out.fileno(), 1_000_000, 0).decode()  # whoever writes keeps its place
+
+    def ended(self) -> bool:
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code is not None
+
+    def wait(self, seconds: float) -> None:
+        """Until it has ended.
+
+        Raises:
+            AssertionError: it does not in time.
+        """
+        end = time.monotonic() + seconds
+        while not self.ended():
+            assert time.monotonic() < end, f"still running: {self.said()}"
+            time.sleep(0.02)
 
 
 class Ranks(list[Rank]):
@@ -53,22 +73,21 @@ class Ranks(list[Rank]):
     def kill(self, rank: int, number: int = signal.SIGKILL) -> None:
         os.kill(self[rank].pid, number)
 
-    def wait(self, seconds: float) -> float:
-        """Until all have ended; the seconds that it took.
+    def wait(self, seconds: float) -> None:
+        for rank in self:
+            rank.wait(seconds)
+
+    def reach(self, signs: list[Path], seconds: float = 240) -> None:
+        """Until these files are there.
 
         Raises:
-            AssertionError: they do not in time.
+            AssertionError: a process ends before that, or it takes longer.
         """
-        begun = time.monotonic()
-        while waiting := [rank for rank in self if rank.code is None]:
-            for rank in waiting:
-                pid, status = os.waitpid(rank.pid, os.WNOHANG)
-                if pid:
-                    rank.code = os.waitstatus_to_exitcode(status)
-            taken = time.monotonic() - begun
-            assert taken < seconds, "still running: " + "\n".join(rank.said() for rank in self)
+        end = time.monotonic() + seconds
+        while not all(sign.exists() for sign in signs):
+            ended = [rank.ended() for rank in self]
+            assert not any(ended) and time.monotonic() < end, "\n".join(rank.said() for rank in self)  # noqa: PT018
             time.sleep(0.02)
-        return time.monotonic() - begun
 
 
 @contextmanager
@@ -116,12 +135,33 @@ class Waits(Callback):
             time.sleep(self.seconds)
 
 
-class Records(Callback):
-    """Writes the loss of every training batch, as this rank measures it, to `<folder>/losses-<rank>`."""
+class Refuses(Callback):
+    """A mistake that one rank alone finds, before batch `step`."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, rank: int, step: int) -> None:
+        self.rank, self.step = rank, step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
-        with (self.folder / f"losses-{trainer.global_rank}").open("a") as file:
-            file.write(f"{float(outputs['loss']):.9g}\n")
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_rank == self.rank and trainer.fit_loop.total_batch_idx + 1 == self.step:
+            raise UserError(f"rank {self.rank} does not like batch {self.step}")
+
+
+class Normed(nn.Module):
+    """A network with two kinds of batch norm."""
+
+    def __init__(self, image_shape: Sequence[int], num_classes: int, **options: Any) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(image_shape[0], 4, 5, stride=4),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.LazyLinear(8),
+            nn.BatchNorm1d(8, affine=False, momentum=None),
+            nn.ReLU(),
+            nn.Linear(8, num_classes),
+        )
+        self.layers(torch.zeros(2, *image_shape))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from project.runs.resuming import resumed_config
 from project.runs.training import run_training
 from tests.cluster.ranks import TINY, ranks
 from tests.conftest import compose_config
@@ -73,3 +74,76 @@ def test_a_language_model_in_one_and_four_processes_gives_the_same_losses(tmp_pa
     words = (*TEXT, f"data.path={text}", f"data.cache_folder={tmp_path / 'cache'}")
     one, four = (trained(tmp_path, count, *words) for count in (1, 4))
     close(one, four)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("synced", [True, False])
+def test_batch_norm_is_of_the_whole_batch_if_it_is_asked_to(tmp_path: Path, synced: bool) -> None:
+    words = [word for word in TINY if not word.startswith("model.net")]
+    words += ["model.net._target_=tests.cluster.ranks.Normed", "trainer.max_epochs=1"]
+    one, two = (trained(tmp_path, count, *words, f"trainer.sync_batchnorm={synced}") for count in (1, 2))
+    weights = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("in-1", "in-2")
+    ]
+    assert list(weights[0]) == list(weights[1])
+    if synced:
+        close(one, two, 1e-4)
+        for name, value in weights[0].items():
+            torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4, msg=name)
+    else:
+        assert abs(one["train/loss"] - two["train/loss"]) > 1e-4
+
+
+LOSSES = [
+    pytest.param(1, signal.SIGKILL, None, "its process ended", id="killed, and the other computes"),
+    pytest.param(1, signal.SIGKILL, 1, "its process ended", id="killed, and the other waits for it"),
+    pytest.param(0, signal.SIGKILL, None, "its process ended", id="rank 0 killed"),
+    pytest.param(1, signal.SIGSTOP, None, "no answer for 8 s", id="silent"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "number", "busy", "why"), LOSSES)
+def test_a_lost_rank_ends_the_others_and_the_run_goes_on(
+    tmp_path: Path, victim: int, number: int, busy: int | None, why: str
+) -> None:
+    folder = tmp_path / "run"
+    words = [*TINY, f"folder={folder}", "callbacks.checkpoints.every_n_steps=2", "trainer=ddp", "trainer.devices=2"]
+    wait = f"+callbacks.waits={{_target_:tests.cluster.ranks.Waits,folder:{tmp_path},step:7,rank:{busy or 'null'}}}"
+    with ranks(2, *words, "trainer.timeout=16", wait, cwd=tmp_path) as started:
+        started.reach([tmp_path / f"rank-{rank}" for rank in ((0, 1) if busy is None else (busy,))])
+        lost, left = started[victim], started[1 - victim]
+        started.kill(victim, number)
+        begun = time.monotonic()
+        left.wait(30)
+        assert time.monotonic() - begun < 16 + 5
+        assert left.code == 1
+        said = left.said()
+        assert f"process {lost.pid}) was lost: {why}.\nTo go on: python -m project.train resume={folder}" in said
+        assert f"error: rank {victim} (" in said
+        assert said.count("was lost") == 1
+        assert "Traceback" not in said
+    if victim == 1:
+        assert "was lost" in (folder / "train.log").read_text()
+    if busy is not None:
+        resumed_by_one_as_if_never_stopped(tmp_path, folder)
+
+
+def resumed_by_one_as_if_never_stopped(tmp_path: Path, folder: Path) -> None:
+    """From the checkpoint at step 6, in the middle of the second epoch."""
+    run_training(resumed_config(str(folder), ["~callbacks.waits", "trainer.devices=1"], str(tmp_path)))
+    assert "going on at step 6 " in (folder / "train.log").read_text()
+    close(trained(tmp_path, 1, *TINY), json.loads((folder / "metrics.json").read_text()))
+
+
+@pytest.mark.slow
+def test_what_one_rank_finds_wrong_ends_all_and_is_told_once(tmp_path: Path) -> None:
+    words = [*TINY, f"folder={tmp_path / 'run'}", "trainer=ddp", "trainer.devices=2", "trainer.timeout=30"]
+    wrong = "+callbacks.wrong={_target_:tests.cluster.ranks.Refuses,rank:1,step:3}"
+    with ranks(2, *words, wrong, cwd=tmp_path) as started:
+        started.wait(SECONDS)
+        assert [rank.code for rank in started] == [1, 1]
+        assert started[0].said().count("ended: rank 1 does not like batch 3") == 1
+        assert "error: rank 1 (" in started[0].said()
+        assert started[1].said() == ""
