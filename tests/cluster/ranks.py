@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from project.distributed.watch import children
 from project.errors import UserError
+from tests.cluster.hosts import Host
 from tests.conftest import _become
 
 TINY = (
     "model=mlp",
     "model.net.hidden=[8]",
     "data=shapes",
-    "data.train_images=88",  # 80 to train on: 5 batches of 16; 8 to validate on
+    "data.train_images=88",  # 78 to train on: 4 batches of 16; 10 to validate on
     "data.val_fraction=0.1",
     "data.test_images=23",  # of which no number of ranks has equal shares
     "data.batch_size=16",
@@ -91,8 +92,18 @@ class Ranks(list[Rank]):
 
 
 @contextmanager
-def ranks(count: int, *words: str, cwd: Path, **environment: str) -> Iterator[Ranks]:
-    """`python -m project.train <words>` in `count` processes, forked from this one, which has imported torch already."""
+def ranks(
+    count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), **environment: str
+) -> Iterator[Ranks]:
+    """`python -m project.train <words>` in `count` processes, forked from this one, which has imported torch already.
+
+    Args:
+        count: of processes.
+        words: of the command line.
+        cwd: where they run.
+        hosts: one for each, where they are not all on this one.
+        environment: beside what tells them apart.
+    """
     import project.runs.training  # noqa: F401
 
     port = free_port()
@@ -104,6 +115,9 @@ def ranks(count: int, *words: str, cwd: Path, **environment: str) -> Iterator[Ra
             if pid == 0:
                 os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
                 os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), **environment)
+                if hosts:
+                    hosts[rank].enter()
+                    os.environ.update(LOCAL_RANK="0", GROUP_RANK=str(rank), MASTER_ADDR=hosts[0].address)
                 _become("project.train", list(words), cwd, out.fileno(), out.fileno())
             started.append(Rank(pid, out))
         yield started
