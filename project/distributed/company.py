@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning import Callback, LightningModule, Trainer
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from project.distributed.launch import Launch, launched, timeout_of
 from project.distributed.watch import SECONDS_TO_COLLECT, Watch
@@ -100,6 +104,11 @@ class Company:
         launcher = trainer.strategy.launcher
         if self.watch is not None or trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
             return
+        if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise UserError(
+                "several processes of a trial cannot be started by the whole command once more: take "
+                "sweep.devices_per_trial, or trainer.strategy=ddp_fork"
+            )
         each = trainer.world_size // self.nodes
         node = int(os.environ["NODE_RANK"]) if self.nodes > 1 else 0
         os.environ[FOLDER_OF_RANK_0] = str(self.folder)
@@ -159,9 +168,7 @@ class Company:
         at = _meeting_point(self.launch)
         try:
             store, *_ = next(
-                dist.rendezvous(
-                    "env://", rank=rank, world_size=world_size, timeout=timedelta(seconds=self.timeout)
-                )
+                rendezvous("env://", rank=rank, world_size=world_size, timeout=timedelta(seconds=self.timeout))
             )
         except (RuntimeError, ValueError) as error:  # what a rendezvous raises shares no other base
             raise UserError(
@@ -169,7 +176,7 @@ class Company:
                 f"s: {' '.join(str(error).split())[:200]}"
             ) from error
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return dist.PrefixStore(f"project/{attempt}/{_trainings}", store)
+        return PrefixStore(f"project/{attempt}/{_trainings}", store)
 
     def _through_store(self, offer: Any, key: str = "watch") -> Any:
         """Rank 0's `offer`, for all."""

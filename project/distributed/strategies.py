@@ -4,12 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import DictConfig
 
@@ -63,13 +61,11 @@ def _strategy(name: str, timeout: float, accelerator: str) -> Any:
         return name
     if name.startswith("fsdp") and accelerator != "cuda":
         raise UserError(
-            "trainer=fsdp shares a network among GPUs, and needs CUDA; on the CPU take trainer=ddp, where every process "
-            "holds the whole network"
+            "trainer=fsdp shares a network out among GPUs, and needs CUDA; on the CPU take trainer=ddp, where every "
+            "process holds the whole network"
         )
     entry = StrategyRegistry[name]
-    return entry["strategy"](
-        **{**entry["init_params"], "timeout": timedelta(seconds=max(timeout, LONGEST_OF_RANK_0))}
-    )
+    return entry["strategy"](**{**entry["init_params"], "timeout": timedelta(seconds=max(timeout, LONGEST_OF_RANK_0))})
 
 
 def _environment(strategy: str) -> ClusterEnvironment:

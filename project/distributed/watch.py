@@ -129,7 +129,7 @@ class Watch:
         return self.loss
 
     def tells(self) -> bool:
-        """Whether this process tells people of the loss: of those that remain on a host the first, of an error rank 0."""
+        """Whether this process tells people: of an error rank 0 does, of a loss the first that remains on its host."""
         assert self.loss is not None
         if self.loss.error:
             return self.rank == 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
@@ -23,12 +24,13 @@ from project.data.module import DataModule
 from project.distributed.company import Company, Watching, silent, together
 from project.distributed.strategies import arrange
 from project.errors import Stopped, UserError
+from project.machine import usable_cores
 from project.nets.kernels import has_bf16
 from project.runs.building import build, build_data, build_task
 from project.runs.folder import CONFIG, DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
 from project.runs.lean import NoProfiler, spare_idle_hooks, without_gpus
 from project.runs.outcome import conclude
-from project.runs.provenance import hardware, record
+from project.runs.provenance import record
 from project.runs.quiet import explained, quiet
 from project.runs.speed import keep_buffers, lay_out, settle_compilation, settle_precision
 from project.runs.trained import check_unchanged
@@ -91,7 +93,8 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback], company:
     trainer = build_trainer(cfg, checkpoint, [*watchers, beginning], device.type, [Watching(company)])
     data.check_batch_size(trainer.world_size)
     company.expect(trainer)
-    if "bf16" in str(trainer.precision) and not has_bf16(trainer.strategy.root_device):
+    forks = device.type == "cuda" and isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+    if "bf16" in str(trainer.precision) and not forks and not has_bf16(trainer.strategy.root_device):
         log.warning(
             "trainer.precision=%s: this processor has no instructions for bfloat16, and takes many times as long as "
             "with trainer.precision=32-true",
@@ -144,7 +147,7 @@ def build_trainer(
     cfg: DictConfig,
     checkpoint: dict[str, Any] | None,
     callbacks: list[Callback],
-    accelerator: str,
+    accelerator: str = "cpu",
     last: Sequence[Callback] = (),
 ) -> Trainer:
     """Lightning's Trainer with the config's callbacks and logger; its curves go on where `checkpoint` ends.
@@ -178,7 +181,7 @@ def build_trainer(
     if cfg.trainer.get("profiler") is None:
         arguments["profiler"] = NoProfiler()
     wanted = f"trainer.accelerator={cfg.trainer.get('accelerator')} trainer.devices={cfg.trainer.get('devices')}"
-    cores = hardware()["cores"]
+    cores = usable_cores()
     has = f"The config says {wanted}; this machine has {torch.cuda.device_count()} CUDA devices, {cores} CPU cores."
     try:
         plain = OmegaConf.masked_copy(cfg.trainer, [key for key in cfg.trainer if key != "timeout"])

@@ -35,7 +35,7 @@ class Host:
 
     def command(self, *words: str) -> list[str]:
         """What runs the words in the host."""
-        inside = f"hostname {self.name}; exec \"$@\""
+        inside = f'hostname {self.name}; exec "$@"'
         return ["ip", "netns", "exec", self.name, "unshare", "-u", "bash", "-c", inside, "-", *words]
 
     def cut(self) -> None:

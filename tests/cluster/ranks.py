@@ -92,9 +92,7 @@ class Ranks(list[Rank]):
 
 
 @contextmanager
-def ranks(
-    count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), **environment: str
-) -> Iterator[Ranks]:
+def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), **environment: str) -> Iterator[Ranks]:
     """`python -m project.train <words>` in `count` processes, forked from this one, which has imported torch already.
 
     Args:
@@ -138,15 +136,29 @@ def free_port() -> int:
 
 
 class Waits(Callback):
-    """Touches `<folder>/at-<step>` after training batch `step`, and waits for ever; of all ranks, or of one."""
+    """After training batch `step` writes `<folder>/rank-<rank>`, once, and waits; all ranks, or one."""
 
     def __init__(self, folder: str, step: int, rank: int | None = None, seconds: float = 1e6) -> None:
         self.folder, self.step, self.rank, self.seconds = Path(folder), step, rank, seconds
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         if trainer.fit_loop.total_batch_idx + 1 == self.step and self.rank in (None, trainer.global_rank):
-            (self.folder / f"rank-{trainer.global_rank}").touch()
-            time.sleep(self.seconds)
+            sign = self.folder / f"rank-{trainer.global_rank}"
+            if not sign.exists():
+                sign.write_text(str(os.getpid()))
+                time.sleep(self.seconds)
+
+
+class Tells(Callback):
+    """Writes what a trial is trained with, as this rank knows it, to `<folder>/<trial>-<rank>`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["initial_lr"]
+        trial = Path(str(trainer.default_root_dir)).name
+        (self.folder / f"{trial}-{trainer.global_rank}").write_text(repr(rate))
 
 
 class Refuses(Callback):

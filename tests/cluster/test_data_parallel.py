@@ -1,6 +1,7 @@
 """One training in 1, 2 and 4 processes: the same numbers, one folder, and nothing left behind when one is lost."""
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -147,3 +148,21 @@ def test_what_one_rank_finds_wrong_ends_all_and_is_told_once(tmp_path: Path) -> 
         assert started[0].said().count("ended: rank 1 does not like batch 3") == 1
         assert "error: rank 1 (" in started[0].said()
         assert started[1].said() == ""
+
+
+@pytest.mark.slow
+def test_what_lightning_starts_ends_with_a_message_when_one_is_lost(tmp_path: Path) -> None:
+    """Lightning would kill the command without a word."""
+    folder = tmp_path / "run"
+    words = [*TINY, f"folder={folder}", "trainer=ddp", "trainer.devices=2", "trainer.timeout=16"]
+    wait = f"+callbacks.waits={{_target_:tests.cluster.ranks.Waits,folder:{tmp_path},step:6}}"
+    with ranks(1, *words, wait, cwd=tmp_path, by_hand=True) as started:
+        signs = [tmp_path / f"rank-{rank}" for rank in (0, 1)]
+        started.reach(signs)
+        (second,) = {int(sign.read_text()) for sign in signs} - {started[0].pid}
+        os.kill(second, signal.SIGKILL)
+        started[0].wait(16 + 5)
+        assert started[0].code == 1
+        said = started[0].said()
+        assert f"process {second}) was lost: its process ended.\nTo go on: python -m project.train resume={folder}" in said
+        assert said.count("was lost") == 1

@@ -29,9 +29,7 @@ def hosts() -> Iterator[tuple[Host, Host]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["killed", "cut"])
-def test_a_lost_host_ends_the_other_one_and_the_run_goes_on(
-    hosts: tuple[Host, Host], tmp_path: Path, way: str
-) -> None:
+def test_a_lost_host_ends_the_other_one_and_the_run_goes_on(hosts: tuple[Host, Host], tmp_path: Path, way: str) -> None:
     folder = tmp_path / "run"
     words = [*TINY, *DISTRIBUTED, f"folder={folder}", "callbacks.checkpoints.every_n_steps=2"]
     wait = f"+callbacks.waits={{_target_:tests.cluster.ranks.Waits,folder:{tmp_path},step:7,rank:1,seconds:3}}"
