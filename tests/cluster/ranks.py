@@ -92,7 +92,7 @@ class Ranks(list[Rank]):
 
 
 @contextmanager
-def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), **environment: str) -> Iterator[Ranks]:
+def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), by_hand: bool = False) -> Iterator[Ranks]:
     """`python -m project.train <words>` in `count` processes, forked from this one, which has imported torch already.
 
     Args:
@@ -100,7 +100,7 @@ def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), **envi
         words: of the command line.
         cwd: where they run.
         hosts: one for each, where they are not all on this one.
-        environment: beside what tells them apart.
+        by_hand: a person starts the command on each host, and Lightning the other processes there.
     """
     import project.runs.training  # noqa: F401
 
@@ -111,11 +111,10 @@ def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), **envi
             out = tempfile.TemporaryFile()  # noqa: SIM115
             pid = os.fork()
             if pid == 0:
-                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
-                os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), **environment)
-                if hosts:
-                    hosts[rank].enter()
-                    os.environ.update(LOCAL_RANK="0", GROUP_RANK=str(rank), MASTER_ADDR=hosts[0].address)
+                try:
+                    _tell_apart(rank, count, port, hosts, by_hand)
+                except BaseException:
+                    os._exit(99)
                 _become("project.train", list(words), cwd, out.fileno(), out.fileno())
             started.append(Rank(pid, out))
         yield started
@@ -127,6 +126,20 @@ def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), **envi
                         os.kill(pid, signal.SIGKILL)
                 os.waitpid(one.pid, 0)
             one.out.close()
+
+
+def _tell_apart(rank: int, count: int, port: int, hosts: Sequence[Host], by_hand: bool) -> None:
+    """What the environment of this process says of the others."""
+    if by_hand and not hosts:
+        return
+    os.environ.update(MASTER_ADDR=hosts[0].address if hosts else "127.0.0.1", MASTER_PORT=str(port))
+    if hosts:
+        hosts[rank].enter()
+    if by_hand:
+        os.environ.update(NODE_RANK=str(rank))
+    else:
+        local, group = ("0", str(rank)) if hosts else (str(rank), "0")
+        os.environ.update(RANK=str(rank), LOCAL_RANK=local, GROUP_RANK=group, WORLD_SIZE=str(count))
 
 
 def free_port() -> int:

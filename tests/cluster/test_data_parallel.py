@@ -164,5 +164,7 @@ def test_what_lightning_starts_ends_with_a_message_when_one_is_lost(tmp_path: Pa
         started[0].wait(16 + 5)
         assert started[0].code == 1
         said = started[0].said()
-        assert f"process {second}) was lost: its process ended.\nTo go on: python -m project.train resume={folder}" in said
+        assert (
+            f"process {second}) was lost: its process ended.\nTo go on: python -m project.train resume={folder}" in said
+        )
         assert said.count("was lost") == 1

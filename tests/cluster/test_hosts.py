@@ -33,7 +33,7 @@ def test_a_lost_host_ends_the_other_one_and_the_run_goes_on(hosts: tuple[Host, H
     folder = tmp_path / "run"
     words = [*TINY, *DISTRIBUTED, f"folder={folder}", "callbacks.checkpoints.every_n_steps=2"]
     wait = f"+callbacks.waits={{_target_:tests.cluster.ranks.Waits,folder:{tmp_path},step:7,rank:1,seconds:3}}"
-    with ranks(2, *words, wait, cwd=tmp_path, hosts=hosts) as started:
+    with ranks(2, *words, wait, cwd=tmp_path, hosts=hosts, by_hand=way == "cut") as started:
         started.reach([tmp_path / "rank-1"])
         names = [f"rank {rank} ({hosts[rank].name}, process {started[rank].pid})" for rank in (0, 1)]
         if way == "killed":
