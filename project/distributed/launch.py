@@ -7,6 +7,8 @@ from typing import Literal
 
 from omegaconf import DictConfig
 
+from project.errors import UserError
+
 TIMEOUT = 300.0  # seconds, of runs whose config has no trainer.timeout
 INTERACTIVE = ("bash", "interactive")  # names of Slurm jobs in which a person types
 
@@ -40,8 +42,15 @@ def speaks() -> bool:
 
 
 def timeout_of(cfg: DictConfig) -> float:
-    """`trainer.timeout` in seconds."""
-    return float(cfg.trainer.get("timeout", TIMEOUT))
+    """`trainer.timeout` in seconds.
+
+    Raises:
+        UserError: it is not positive.
+    """
+    timeout = float(cfg.trainer.get("timeout", TIMEOUT))
+    if timeout <= 0:
+        raise UserError(f"trainer.timeout must be positive, in seconds, got {timeout:g}")
+    return timeout
 
 
 def myself(rank: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resumable
@@ -184,8 +184,10 @@ def build_trainer(
     cores = usable_cores()
     has = f"The config says {wanted}; this machine has {torch.cuda.device_count()} CUDA devices, {cores} CPU cores."
     try:
-        plain = OmegaConf.masked_copy(cfg.trainer, [key for key in cfg.trainer if key != "timeout"])
-        trainer: Trainer = build(plain, **arguments, **distributed, default_root_dir=cfg.folder)
+        of_lightning = cfg.trainer.copy()
+        with open_dict(of_lightning):
+            of_lightning.pop("timeout", None)  # of the strategy
+        trainer: Trainer = build(of_lightning, **arguments, **distributed, default_root_dir=cfg.folder)
     except UserError as error:
         raise UserError(f"{error}\n{has}") from error
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
