@@ -42,7 +42,8 @@ def arrange(cfg: DictConfig, accelerator: str) -> tuple[dict[str, Any], list[Any
     """
     trainer, strategy = cfg.trainer, cfg.trainer.get("strategy", "auto")
     each, hosts = processes_per_host(trainer, accelerator), int(trainer.get("num_nodes", 1))
-    _check_number(each, hosts)
+    if not _forks(str(strategy)):
+        _check_number(each, hosts)
     if not isinstance(strategy, str):
         return {}, []
     if each * hosts == 1 and (strategy == "auto" or strategy.startswith("ddp")):
@@ -69,7 +70,7 @@ def _strategy(name: str, timeout: float, accelerator: str) -> Any:
 
 
 def _environment(strategy: str) -> ClusterEnvironment:
-    launch = None if any(way in strategy for way in ("fork", "spawn", "notebook")) else launched()
+    launch = None if _forks(strategy) else launched()
     if launch is None:
         return LightningEnvironment()
     if launch.by == "srun":
@@ -77,9 +78,14 @@ def _environment(strategy: str) -> ClusterEnvironment:
     return TorchElasticEnvironment()
 
 
+def _forks(strategy: str) -> bool:
+    """Whether it starts its processes itself, whatever started this one."""
+    return any(way in strategy for way in ("fork", "spawn", "notebook"))
+
+
 def _check_number(each: int, hosts: int) -> None:
     launch = launched()
-    if launch is not None and launch.world_size > 1 and launch.world_size != each * hosts:
+    if launch is not None and launch.world_size != each * hosts:
         raise UserError(
             f"{launch.world_size} processes were started by {launch.by}, and trainer.devices={each} on "
             f"trainer.num_nodes={hosts} are {each * hosts}: the numbers must agree"
