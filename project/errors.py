@@ -26,3 +26,19 @@ class Stopped(BaseException):
 
     def __reduce__(self) -> tuple[type["Stopped"], tuple[str, int]]:
         return Stopped, (str(self), self.signal)
+
+
+class LostRank(UserError):
+    """Another process of this training is gone, or ended with an error: says which, and how to go on.
+
+    Args:
+        message: names the rank.
+        told: whether this process is the one that tells people.
+    """
+
+    def __init__(self, message: str, told: bool = True) -> None:
+        super().__init__(message)
+        self.told = told
+
+    def __reduce__(self) -> tuple[type["LostRank"], tuple[str, bool]]:
+        return LostRank, (str(self), self.told)

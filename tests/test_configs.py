@@ -101,7 +101,7 @@ def test_every_schedule_drives_every_optimizer(composed: Compose, tmp_path: Path
     train(composed(*words, *SHORT, f"folder={tmp_path / 'run'}"))
 
 
-@pytest.mark.parametrize("name", [name for name in choices("trainer") if name != "gpu"])
+@pytest.mark.parametrize("name", [name for name in choices("trainer") if name not in ("gpu", "fsdp")])
 def test_every_trainer_preset_runs_on_the_cpu(composed: Compose, tmp_path: Path, name: str) -> None:
     words = [word for word in SHORT if not word.startswith("trainer=")]
     if name not in ("smoke", "profile"):

@@ -16,7 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from project.errors import Stopped, UserError
+from project.distributed.launch import speaks
+from project.errors import LostRank, Stopped, UserError
 from project.runs.hydra_versions import DEFAULTS
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -155,7 +156,8 @@ def _report(error: BaseException, name: str) -> NoReturn:
         message, code = "stopped", 130
     else:
         message, code = f"error: {_explain(error, name)}", 1
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # the other processes of a distributed run have nothing to add
+    told = error.told if isinstance(error, LostRank) else speaks()
+    if told:  # the other processes of a distributed run have nothing to add
         print(message, file=sys.stderr)
     logging.shutdown()
     sys.exit(code)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,8 +149,6 @@ def logged_to(path: Path) -> Iterator[None]:
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        console.setLevel(logging.WARNING)
     for handler in (console, file):
         logger.addHandler(handler)
     try:

@@ -16,7 +16,7 @@ _HINTS = (
     ".*is smaller than the logging interval.*",
     ".*available but not used.*",
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-    ".*`srun` command is available on your system but is not used.*",
+    ".*`srun` command is available.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",
 )
 

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from project.data.module import DataModule
+from project.distributed.forked import in_a_child
 from project.errors import UserError
 from project.nets.kernels import has_bf16
 from project.nets.recurrent import Recurrent
@@ -47,7 +48,8 @@ def settle_precision(cfg: DictConfig) -> tuple[torch.device, str]:
         device = torch.device("cpu")
     if cfg.trainer.get("precision") != "auto":
         return device, ""
-    bf16 = device.type in ("cpu", "cuda") and has_bf16(device)
+    forks = device.type == "cuda" and "fork" in str(cfg.trainer.get("strategy"))
+    bf16 = in_a_child(lambda: has_bf16(device)) if forks else device.type in ("cpu", "cuda") and has_bf16(device)
     cfg.trainer.precision = "bf16-mixed" if bf16 else "32-true"
     which = "computes in bfloat16" if bf16 else "has no fast bfloat16"
     layout = ", channels_last" if "image_shape" in cfg.get("sizes", {}) and cfg.get("channels_last", True) else ""
@@ -144,6 +146,8 @@ def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: to
     compilation = cfg.get("compile", False)  # runs of before have no such choice
     if compilation not in (True, False, "auto"):
         raise UserError(f"compile must be true, false or auto, got {compilation}")
+    if compilation == "auto" and device.type == "cuda" and "fork" in str(cfg.trainer.get("strategy")):
+        compilation = cfg.compile = False  # to measure would use the GPU, from which no process could be forked then
     if compilation == "auto":
         compilation = cfg.compile = _pays(cfg, task, data, device)
     elif compilation:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from omegaconf import DictConfig, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
@@ -21,20 +22,21 @@ from project.callbacks.hparams import HParams
 from project.callbacks.loop_state import restore_loader
 from project.callbacks.tensorboard import RunLogger
 from project.data.module import DataModule
+from project.distributed.company import Company, Watching, silent, together
+from project.distributed.strategies import arrange
 from project.errors import Stopped, UserError
+from project.machine import usable_cores
 from project.nets.kernels import has_bf16
 from project.runs.building import build, build_data, build_task
 from project.runs.folder import CONFIG, DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
 from project.runs.lean import NoProfiler, spare_idle_hooks, without_gpus
 from project.runs.outcome import conclude
-from project.runs.provenance import hardware, record
+from project.runs.provenance import record
 from project.runs.quiet import explained, quiet
 from project.runs.speed import keep_buffers, lay_out, settle_compilation, settle_precision
 from project.runs.trained import check_unchanged
 
 log = logging.getLogger(__name__)
-
-FOLDER_OF_RANK_0 = "PROJECT_RUN_FOLDER"  # tells the processes that a distributed run starts where it writes
 
 
 def run_training(cfg: DictConfig, watchers: Sequence[Callback] = ()) -> float:
@@ -50,28 +52,28 @@ def run_training(cfg: DictConfig, watchers: Sequence[Callback] = ()) -> float:
     Raises:
         UserError: a mistake in the config or the data, or something that the machine lacks.
         Stopped: SIGTERM or Ctrl-C; the run can be resumed.
+        LostRank: another process of a distributed training is gone; the run can be resumed.
     """
     cfg = cfg.copy()
     _check_seed(cfg.seed)
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0 and FOLDER_OF_RANK_0 in os.environ:
-        cfg.folder = os.environ[FOLDER_OF_RANK_0]
-        with quiet():
-            return _train(cfg, Path(cfg.folder), watchers)
-    resumed = cfg.resume is not None
-    folder = find_run(str(cfg.resume), cfg.outputs) if resumed else make_folder(cfg)
-    cfg.folder = os.environ[FOLDER_OF_RANK_0] = str(folder)
-    try:
-        with held(folder), logged_to(folder / "train.log"), quiet(), _stoppable(folder):
-            return _train(cfg, folder, watchers)
-    except BaseException:
-        if not resumed and not (folder / CONFIG).exists():
-            discard(folder)  # it had not begun to train
-        raise
-    finally:
-        os.environ.pop(FOLDER_OF_RANK_0, None)
+    with together(cfg) as company:
+        if not company.first:
+            cfg.folder = str(company.share(Path))
+            with silent(), quiet():
+                return _train(cfg, Path(cfg.folder), watchers, company)
+        resumed = cfg.resume is not None
+        folder = company.share(lambda: find_run(str(cfg.resume), cfg.outputs) if resumed else make_folder(cfg))
+        cfg.folder = str(folder)
+        try:
+            with held(folder), logged_to(folder / "train.log"), quiet(), _stoppable(folder):
+                return _train(cfg, folder, watchers, company)
+        except BaseException:
+            if not resumed and not (folder / CONFIG).exists():
+                discard(folder)  # it had not begun to train
+            raise
 
 
-def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float:
+def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback], company: Company) -> float:
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     seed_everything(cfg.seed, workers=False, verbose=False)
@@ -88,9 +90,12 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
     lay_out(task.net, cfg.get("channels_last", True))
     path = resumable(folder / "checkpoints") if cfg.resume is not None else None
     checkpoint = None if path is None else _fitting(path, task)
-    trainer = build_trainer(cfg, checkpoint, [*watchers, Beginning(cfg, folder, data, path, precision)])
+    beginning = Beginning(cfg, folder, data, path, precision)
+    trainer = build_trainer(cfg, checkpoint, [*watchers, beginning], device.type, [Watching(company)])
     data.check_batch_size(trainer.world_size)
-    if "bf16" in str(trainer.precision) and not has_bf16(trainer.strategy.root_device):
+    company.expect(trainer)
+    forks = device.type == "cuda" and isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+    if "bf16" in str(trainer.precision) and not forks and not has_bf16(trainer.strategy.root_device):
         log.warning(
             "trainer.precision=%s: this processor has no instructions for bfloat16, and takes many times as long as "
             "with trainer.precision=32-true",
@@ -100,6 +105,8 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback]) -> float
     settle_compilation(cfg, task, data, device)
     spare_idle_hooks(trainer, task)
     try:
+        if cfg.lr_find and trainer.world_size > 1:
+            raise UserError("lr_find=true takes one process: trainer.devices=1 trainer.num_nodes=1")
         if cfg.lr_find:
             from project.runs.lr_find import find_learning_rate  # matplotlib
 
@@ -141,8 +148,21 @@ class Beginning(Callback):
             log.info("going on at step %d from %s", trainer.global_step, self.checkpoint)
 
 
-def build_trainer(cfg: DictConfig, checkpoint: dict[str, Any] | None, callbacks: list[Callback]) -> Trainer:
+def build_trainer(
+    cfg: DictConfig,
+    checkpoint: dict[str, Any] | None,
+    callbacks: list[Callback],
+    accelerator: str = "cpu",
+    last: Sequence[Callback] = (),
+) -> Trainer:
     """Lightning's Trainer with the config's callbacks and logger; its curves go on where `checkpoint` ends.
+
+    Args:
+        cfg: of the run.
+        checkpoint: what is resumed.
+        callbacks: hear of everything before those of the config.
+        accelerator: the type of the device.
+        last: callbacks that hear of everything after them.
 
     Raises:
         UserError: an argument that Lightning refuses, e.g. devices that this machine does not have.
@@ -161,18 +181,22 @@ def build_trainer(cfg: DictConfig, checkpoint: dict[str, Any] | None, callbacks:
     if cfg.resume is not None:
         purge_step = 0 if checkpoint is None else first_stale_sample(checkpoint)
     logger = build(cfg.logger, purge_step=purge_step) if cfg.logger is not None else False
-    arguments = {"callbacks": callbacks, "logger": logger, "plugins": [AtomicCheckpointIO()]}
+    distributed, plugins = arrange(cfg, accelerator)
+    arguments = {"callbacks": [*callbacks, *last], "logger": logger, "plugins": [AtomicCheckpointIO(), *plugins]}
     if cfg.trainer.get("profiler") is None:
         arguments["profiler"] = NoProfiler()
     wanted = f"trainer.accelerator={cfg.trainer.get('accelerator')} trainer.devices={cfg.trainer.get('devices')}"
-    cores = hardware()["cores"]
+    cores = usable_cores()
     has = f"The config says {wanted}; this machine has {torch.cuda.device_count()} CUDA devices, {cores} CPU cores."
     try:
-        trainer: Trainer = build(cfg.trainer, **arguments, default_root_dir=cfg.folder)
+        of_lightning = cfg.trainer.copy()
+        with open_dict(of_lightning):
+            of_lightning.pop("timeout", None)  # of the strategy
+        trainer: Trainer = build(of_lightning, **arguments, **distributed, default_root_dir=cfg.folder)
     except UserError as error:
         raise UserError(f"{error}\n{has}") from error
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
-        raise UserError(f"more CPU processes than CPU cores: choose fewer trainer.devices.\n{has}")
+        log.warning("more processes than cores, which wait for each other. %s", has)
     return trainer
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from project.errors import Stopped, UserError
+from project.sweeps.placing import visible_gpus
 
 SECONDS_TO_STOP = 60.0
 
@@ -26,7 +27,12 @@ SECONDS_TO_STOP = 60.0
 def needs_several_processes(cfg: DictConfig) -> bool:
     """Whether the config's trainer runs more than one process."""
     devices = cfg.trainer.get("devices", 1)
-    count = len(devices) if not isinstance(devices, int | str) else int(devices) if str(devices).isdigit() else 1
+    if str(devices) in ("auto", "-1"):
+        count = len(visible_gpus()) if str(cfg.trainer.get("accelerator", "auto")) != "cpu" else 1
+    elif isinstance(devices, int | str):
+        count = int(devices) if str(devices).isdigit() else len(str(devices).split(","))
+    else:
+        count = len(devices)
     return count > 1 or int(cfg.trainer.get("num_nodes", 1)) > 1
 
 

@@ -33,7 +33,7 @@ from project.sweeps.drawing import grid_points
 from project.sweeps.functions import function
 from project.sweeps.local_launcher import LocalLauncher
 from project.sweeps.owners import WORKERS, started
-from project.sweeps.placing import Places, share_out
+from project.sweeps.placing import Places, add_devices, share_out
 from project.sweeps.rehearsal import rehearse
 from project.sweeps.results import write_results
 from project.sweeps.settings import Settings
@@ -94,7 +94,7 @@ class Head:
         if launcher == "BasicLauncher" and self.settings.workers > 1:
             self.notes.append("hydra/launcher=basic runs one worker after another: sweep.workers=1")
             self.settings.workers = 1
-        self.places = share_out(self.settings, self.local)
+        self.places = share_out(self.settings, self.local, str(self.config.trainer.get("accelerator")) != "cpu")
         if config.hydra.launcher.get("n_jobs") == -1:  # joblib's: as many as there are cores
             with read_write(config.hydra):
                 config.hydra.launcher.n_jobs = self.settings.workers
@@ -218,7 +218,9 @@ class Head:
             key = word.partition("=")[0].lstrip("+~")
             if key in ("folder", "resume", "lr_find"):
                 raise UserError(f"{word}: not in a sweep, whose trials have folders of their own; leave it out")
-        return parse(settings.params, self.words, self.context.config_loader, drawn)
+        space = parse(settings.params, self.words, self.context.config_loader, drawn)
+        add_devices(space, settings.devices_per_trial)
+        return space
 
     def _directions(self) -> list[str]:
         names, given = self.objectives, self.settings.directions

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from project.errors import UserError
 from project.machine import usable_cores
 from project.sweeps.settings import Settings
+from project.sweeps.space import Space
 
 
 @dataclass(frozen=True)
@@ -24,30 +25,59 @@ class Places:
         return f"{workers} worker{'s' if workers > 1 else ''}{threads}{gpus}"
 
 
-def share_out(settings: Settings, local: bool) -> Places:
+def share_out(settings: Settings, local: bool, on_gpus: bool = True) -> Places:
     """Divide this machine among its workers; on a cluster (not `local`) its scheduler does.
 
+    Args:
+        settings: the sweep's.
+        local: whether the workers run on this machine.
+        on_gpus: whether trials train on its GPUs, if it has any.
+
     Raises:
-        UserError: more GPUs are asked for than there are.
+        UserError: more GPUs are asked for than there are, or more for a trial than its worker has.
     """
-    threads = settings.threads_per_worker
+    threads, devices = settings.threads_per_worker, settings.devices_per_trial or 1
     if threads is None and local:
-        threads = max(1, usable_cores() // settings.workers)
+        threads = max(1, usable_cores() // (settings.workers * devices))
+    share = settings.gpus_per_worker
+    if share is not None and devices > max(1, share) and on_gpus:
+        raise UserError(
+            f"sweep.devices_per_trial={devices} with sweep.gpus_per_worker={share:g}: a trial trains on its worker's "
+            f"GPUs; take sweep.gpus_per_worker={devices}, or leave it out"
+        )
     if not local:
         return Places(threads, None)
     gpus = visible_gpus()
-    share = settings.gpus_per_worker
+    if share is None and devices > 1 and gpus and on_gpus:
+        share = devices
     if share is None:
         return Places(threads, [gpus[worker % len(gpus)] for worker in range(settings.workers)] if gpus else None)
     each, on_one = (int(share), 1) if share >= 1 else (1, int(1 / share + 1e-9))
     needed = math.ceil(settings.workers / on_one) * each
+    which = "sweep.devices_per_trial" if settings.gpus_per_worker is None else "sweep.gpus_per_worker"
     if needed > len(gpus):
         raise UserError(
-            f"sweep.workers={settings.workers} with sweep.gpus_per_worker={share} need {needed} GPUs; there are "
+            f"sweep.workers={settings.workers} with {which}={share} need {needed} GPUs; there are "
             f"{len(gpus)}: take fewer workers, or a smaller share"
         )
     firsts = [worker // on_one * each for worker in range(settings.workers)]
     return Places(threads, [",".join(gpus[first : first + each]) for first in firsts])
+
+
+def add_devices(space: Space, devices: int | None) -> None:
+    """Every trial of `space` trains on so many devices; None: as the config says.
+
+    Raises:
+        UserError: `trainer.devices` is searched, or fixed to another number.
+    """
+    if devices is None:
+        return
+    given = [word for word in space.fixed if word.partition("=")[0].lstrip("+") == "trainer.devices"]
+    if "trainer.devices" in space.distributions or any(word.partition("=")[2] != str(devices) for word in given):
+        what = given[0] if given else "trainer.devices is searched"
+        raise UserError(f"{what}, and sweep.devices_per_trial={devices}: give one of them")
+    if not given:
+        space.fixed.append(f"trainer.devices={devices}")
 
 
 def visible_gpus() -> list[str]:

@@ -24,6 +24,8 @@ class Settings:
         max_failures: failed trials after which the sweep gives up; None: never.
         timeout: seconds after which all workers write their checkpoints and stop; None: never.
         seed: of the sampler; every trial draws with a seed of its own made from it.
+        devices_per_trial: processes, each with a GPU of its own where there are any, that train a trial together; None:
+            as `trainer.devices` says.
         gpus_per_worker: share of a GPU, or number of GPUs, that each worker sees; None: the GPUs are dealt out evenly.
         threads_per_worker: CPU threads of each worker; None: the cores are shared out evenly.
         heartbeat: seconds between a worker's signs of life; four without one on another machine, and it counts as dead.
@@ -46,6 +48,7 @@ class Settings:
     max_failures: int | None = 10
     timeout: float | None = None
     seed: int = 0
+    devices_per_trial: int | None = None
     gpus_per_worker: float | None = None
     threads_per_worker: int | None = None
     heartbeat: float = 15.0
@@ -56,7 +59,15 @@ class Settings:
         for name, least in (("n_trials", 1), ("workers", 1), ("seeds", 1), ("max_retries", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"sweep.{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("max_failures", "max_parameters", "timeout", "heartbeat", "gpus_per_worker", "threads_per_worker"):
+        for name in (
+            "max_failures",
+            "max_parameters",
+            "timeout",
+            "heartbeat",
+            "devices_per_trial",
+            "gpus_per_worker",
+            "threads_per_worker",
+        ):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"sweep.{name} must be positive, got {value}")

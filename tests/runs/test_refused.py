@@ -110,7 +110,9 @@ def test_seeds_out_of_range(tmp_path: Path, seed: str) -> None:
         ("name=../x", "name must be the name of a folder, got '../x'"),
         ("name=null", "name must be the name of a folder, got None"),
         ("outputs=", "outputs must be the name of a folder, got ''"),
-        ("trainer.devices=1000", "more CPU processes than CPU cores"),
+        ("trainer=fsdp", "trainer=fsdp shares a network out among GPUs, and needs CUDA"),
+        ("trainer.timeout=0", "trainer.timeout must be positive, in seconds, got 0"),
+        ("trainer.devices=1000", "cannot be shared evenly by 1000 processes"),
     ],
 )
 def test_values_that_make_no_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, message: str) -> None:
