@@ -31,7 +31,6 @@ from project.runs.hydra_versions import instantiate
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points
 from project.sweeps.functions import function
-from project.sweeps.local_launcher import LocalLauncher
 from project.sweeps.owners import WORKERS, started
 from project.sweeps.placing import Places, share_out
 from project.sweeps.rehearsal import rehearse
@@ -40,6 +39,7 @@ from project.sweeps.settings import Settings
 from project.sweeps.shared_study import SharedStudy
 from project.sweeps.shown import Shown
 from project.sweeps.space import Space, override, parse, values_of
+from project.sweeps.stoppable import Prepared, Stoppable
 from project.sweeps.storage import scrubbed
 from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
 
@@ -107,6 +107,9 @@ class Head:
             UserError: too many trials failed, or no worker could be started.
         """
         os.environ[STORAGE] = self.url or ""
+        launcher = self._launcher(None)
+        if isinstance(launcher, Prepared):
+            launcher.prepare()
         shared, note = self._study()
         with logged_to(self.folder / "sweep.log"):
             for line in (*self.notes, *([note] if note else [])):
@@ -140,7 +143,7 @@ class Head:
             before = _progress(shared)
             launcher = asked["launcher"] = self._launcher(worker)
             timer = None
-            if orders.deadline is not None and isinstance(launcher, LocalLauncher):
+            if orders.deadline is not None and isinstance(launcher, Stoppable):
                 timer = threading.Timer(max(0.0, orders.deadline - time.time()), launcher.stopping)
                 timer.daemon = True
                 timer.start()
@@ -149,6 +152,8 @@ class Head:
                 for number, result in enumerate(asked["returned"]):
                     if result.status is JobStatus.FAILED:
                         log.info("worker %d ended: %s", number, scrubbed(str(result._return_value), self.url))
+            except UserError:
+                raise
             except Exception as error:  # a killed worker takes joblib's others with it
                 asked["error"] = scrubbed(f"{type(error).__name__}: {error}", self.url)
                 log.info("the launcher gave up (%s): once more", asked["error"].splitlines()[0][:200])
@@ -297,7 +302,7 @@ class Head:
             "sweep.directions": str(self.directions),
             "sweep.seeds": str(self.settings.seeds),
         }
-        now = {key: value for key, value in now.items() if key not in HOW_AND_WHERE}
+        now = {key: value for key, value in now.items() if not _says_where(key)}
         with shared.lock():
             before = shared.study.user_attrs.get(OF_A_SWEEP)
             if before is None:
@@ -360,12 +365,12 @@ class Head:
 
         def stop(number: int, frame: FrameType | None) -> None:
             if asked["signal"] is not None:
-                if isinstance(asked["launcher"], LocalLauncher):
+                if isinstance(asked["launcher"], Stoppable):
                     asked["launcher"].kill()
                 raise KeyboardInterrupt
             asked["signal"] = number
             orders.stop.touch()  # the workers look for it, and signal themselves, once
-            if isinstance(asked["launcher"], LocalLauncher):
+            if isinstance(asked["launcher"], Stoppable):
                 asked["launcher"].stopping()
             log.info(
                 "%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name
@@ -394,6 +399,10 @@ def _settings(config: DictConfig) -> Settings:
         cause = error.__cause__ or error
         raise UserError(" ".join(str(cause).split())) from error
     return settings
+
+
+def _says_where(key: str) -> bool:
+    return key in HOW_AND_WHERE or key.partition(".")[0] == "cluster"
 
 
 def _value_of(cfg: DictConfig, key: str) -> Any:

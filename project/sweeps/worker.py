@@ -73,6 +73,8 @@ class Worker:
         orders: the head's.
     """
 
+    leaves_nothing = True  # a worker that has ended has left nothing for one that has not begun
+
     def __init__(self, train: Train, context: HydraContext, master: DictConfig, orders: Orders) -> None:
         self.train, self.context, self.master, self.orders = train, context, master, orders
         self.claim: Claim | None = None
@@ -86,7 +88,7 @@ class Worker:
         log.parent.mkdir(parents=True, exist_ok=True)
         done = 0
         with log.open("a", buffering=1, encoding="utf-8") as file, _said_to(file), living(orders.folder) as owner:
-            url = os.environ.get(STORAGE) or None
+            url = storage_url()
             shared = SharedStudy(settings.study_name, url, orders.folder, orders.directions, settings.heartbeat)
             shared.study.pruner = make_pruner(settings.pruner)
             points = grid_points(settings.sampler, orders.space)
@@ -115,6 +117,11 @@ class Worker:
                     if orders.parent is not None and os.getpid() == orders.parent[0]:
                         orders.stop.write_text(str(stopped.signal))  # the head's own process was asked
         return done
+
+    def stop(self) -> None:
+        """Ask this worker, as the head does; for launchers on machines that may not share the sweep's folder."""
+        self.orders.stop.parent.mkdir(parents=True, exist_ok=True)
+        self.orders.stop.touch()
 
     def _run(self, shared: SharedStudy, claim: Claim, compose: Composer) -> int:
         """Train one trial and tell what it came to; 1 if it is finished."""
@@ -188,6 +195,11 @@ class Worker:
         orders = self.orders
         orphaned = orders.parent is not None and started(orders.parent[0]) != orders.parent[1]
         return orphaned or orders.stop.exists() or (orders.deadline is not None and now >= orders.deadline)
+
+
+def storage_url() -> str | None:
+    """The study's database, which only the environment of the head and its workers holds; None: the journal."""
+    return os.environ.get(STORAGE) or None
 
 
 def failures(shared: SharedStudy, since: float) -> list[Any]:
