@@ -1,5 +1,6 @@
 """`python -m project.train model=resnet`: train a network, test it, write a run's folder."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,12 +21,18 @@ def train(cfg: DictConfig, watchers: Sequence[Any] = ()) -> float:
     return run_training(cfg, watchers)
 
 
-def _train(cfg: DictConfig, changes: list[str]) -> float:
+def _train(cfg: DictConfig, changes: list[str]) -> float | None:
+    cluster = cfg.get("cluster")
     if cfg.resume is not None:
         from project.runs.resuming import resumed_config
 
         cfg = resumed_config(str(cfg.resume), changes, cfg.outputs)
     check_reach(str(cfg.data.get("_target_")), str(cfg.data.get("root")))
+    if cluster is not None:
+        from project.slurm.run import send_run
+
+        send_run(cluster, cfg, sys.argv[1:], changes)
+        return None
     return train(cfg)
 
 
@@ -33,7 +40,7 @@ def _changes(words: list[str]) -> list[str]:
     """Beside `resume=`, what is to be changed in the config of the run that is resumed, not in a new one."""
     if not any(word.startswith("resume=") and word != "resume=null" for word in words):
         return []
-    return [word for word in words if not word.startswith(("-", "resume=", "outputs=", "hydra."))]
+    return [word for word in words if not word.startswith(("-", "resume=", "outputs=", "hydra.", "cluster"))]
 
 
 main = command("train", _train, kept_apart=_changes, trial=train)

@@ -30,6 +30,7 @@ from project.runs.provenance import hardware, record
 from project.runs.quiet import explained, quiet
 from project.runs.speed import keep_buffers, lay_out, settle_compilation, settle_precision
 from project.runs.trained import check_unchanged
+from project.slurm.environment import cluster_environment
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def build_trainer(cfg: DictConfig, checkpoint: dict[str, Any] | None, callbacks:
     if cfg.resume is not None:
         purge_step = 0 if checkpoint is None else first_stale_sample(checkpoint)
     logger = build(cfg.logger, purge_step=purge_step) if cfg.logger is not None else False
-    arguments = {"callbacks": callbacks, "logger": logger, "plugins": [AtomicCheckpointIO()]}
+    arguments = {"callbacks": callbacks, "logger": logger, "plugins": [AtomicCheckpointIO(), *cluster_environment()]}
     if cfg.trainer.get("profiler") is None:
         arguments["profiler"] = NoProfiler()
     wanted = f"trainer.accelerator={cfg.trainer.get('accelerator')} trainer.devices={cfg.trainer.get('devices')}"
