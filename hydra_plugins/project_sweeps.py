@@ -1,6 +1,7 @@
 """The project's plugins, where Hydra looks for plugins: every start of Hydra imports them, so nothing heavy is here."""
 
-from project.sweeps import local_launcher, ray_launcher, sweeper
+from project.ray import launcher as ray_launcher
+from project.sweeps import local_launcher, sweeper
 
 
 class StudySweeper(sweeper.StudySweeper):

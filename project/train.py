@@ -29,11 +29,21 @@ def _train(cfg: DictConfig, changes: list[str]) -> float | None:
         cfg = resumed_config(str(cfg.resume), changes, cfg.outputs)
     check_reach(str(cfg.data.get("_target_")), str(cfg.data.get("root")))
     if cluster is not None:
+        _elsewhere(cluster, cfg, changes)
+        return None
+    return train(cfg)
+
+
+def _elsewhere(cluster: DictConfig, cfg: DictConfig, changes: list[str]) -> None:
+    """Train on the cluster that was chosen."""
+    if cluster.get("_target_") == "project.ray.settings.Ray":
+        from project.ray.run import run_on_node
+
+        run_on_node(cluster, cfg, sys.argv[1:], changes)
+    else:
         from project.slurm.run import send_run
 
         send_run(cluster, cfg, sys.argv[1:], changes)
-        return None
-    return train(cfg)
 
 
 def _changes(words: list[str]) -> list[str]:

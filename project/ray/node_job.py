@@ -11,29 +11,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from project.sweeps.jobs import run_unpacked, unpacked
-from project.sweeps.worker import STORAGE
-
 SECONDS_TO_STOP = 60.0
 
 
 def main() -> None:
-    """Read the job, run it, and write `[status, value]` to the file whose number is the argument."""
+    """Read the job, call it, and write what it returns to the file whose number is the argument."""
     import cloudpickle
 
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    result = int(sys.argv[1])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # Ray's workers hold one back
     source = os.fdopen(os.dup(0), "rb", buffering=0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     (size,) = struct.unpack("!Q", _read(source, 8))
-    shared, words, number, url = cloudpickle.loads(_read(source, size))  # our own launcher's
-    os.environ[STORAGE] = url or ""
-    context, config, task = unpacked(shared)
-    stop = getattr(task, "stop", _stop_this)
-    threading.Thread(target=_obey, args=(source, stop), daemon=True).start()
-    said = run_unpacked(context, config, task, words, number)
+    job = cloudpickle.loads(_read(source, size))  # our own head's
+    threading.Thread(target=_obey, args=(source, job.stop), daemon=True).start()
+    said = job()
     sys.stdout.flush()
     sys.stderr.flush()
-    os.write(int(sys.argv[1]), json.dumps(said).encode())
+    os.write(result, json.dumps(said).encode())
 
 
 def _read(source: Any, size: int) -> bytes:
@@ -41,7 +36,7 @@ def _read(source: Any, size: int) -> bytes:
     while len(content) < size:
         part = source.read(size - len(content))
         if not part:
-            sys.exit("the launcher has gone")
+            sys.exit("the head has gone")
         content += part
     return content
 
@@ -55,13 +50,9 @@ def _obey(source: Any, stop: Callable[[], None]) -> None:
     stop()
     with contextlib.suppress(OSError):
         while source.read(1):
-            pass  # the launcher kills those that take too long
+            pass  # the head kills those that take too long
     time.sleep(SECONDS_TO_STOP)
     os.killpg(0, signal.SIGKILL)
-
-
-def _stop_this() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -4,48 +4,18 @@ import contextlib
 import os
 import signal
 import socket
-from dataclasses import dataclass, field
 from typing import Any
 
 from project.errors import UserError
+from project.ray.settings import Request
 
 LOCAL = "local"
 SECONDS_TO_ANSWER = 5.0
+_REMEDY = "Start one with ray start --head, name another, or take cluster.address=local"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What each worker takes of a node, by Ray's names."""
-
-    cpus: float
-    gpus: float
-    memory: float | None  # GiB
-    resources: dict[str, float] = field(default_factory=dict)
-
-    def options(self) -> dict[str, Any]:
-        """For Ray's scheduler."""
-        memory = None if self.memory is None else int(self.memory * 2**30)
-        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": memory, "resources": self.resources or None}
-
-    def fits(self, totals: dict[str, float]) -> bool:
-        """Whether a node with these resources could hold it if it were empty."""
-        memory = 0 if self.memory is None else self.memory * 2**30
-        wanted = {"CPU": self.cpus, "GPU": self.gpus, "memory": memory, **self.resources}
-        return all(totals.get(name, 0) >= amount for name, amount in wanted.items())
-
-    def __str__(self) -> str:
-        parts = [f"{self.cpus:g} CPU", f"{self.gpus:g} GPU"]
-        if self.memory is not None:
-            parts.append(f"{self.memory:g} GiB")
-        return ", ".join([*parts, *(f"{amount:g} {name}" for name, amount in self.resources.items())])
-
-
-def connect(address: str | None) -> Any:
-    """Ray's module, connected to the cluster at `address`.
-
-    Args:
-        address: `auto`: that of `RAY_ADDRESS`, or one that runs on this machine; `host:port`; `ray://host:port`;
-            `local`: one is started here, for this command alone.
+def connect(address: str) -> Any:
+    """Ray's module, connected to the cluster at `address`, until this process ends.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster.
@@ -54,10 +24,10 @@ def connect(address: str | None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise UserError(f"cluster=ray needs Ray ({error}): pip install 'project[ray]'") from None
+        raise UserError(f"cluster=ray needs a package that is not installed ({error}): pip install '.[ray]'") from None
     if ray.is_initialized():
         return ray
-    where = _where(address)
+    where = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
     _check_answer(where)
     arguments: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if where == LOCAL:
@@ -74,14 +44,6 @@ def connect(address: str | None) -> Any:
         for number, handler in before.items():
             signal.signal(number, handler)
     return ray
-
-
-_REMEDY = "Start one with ray start --head, name another, or take cluster.address=local"
-
-
-def _where(address: str | None) -> str:
-    chosen = address if address not in (None, "", "auto") else os.environ.get("RAY_ADDRESS") or "auto"
-    return str(chosen)
 
 
 def _check_answer(where: str) -> None:
@@ -112,20 +74,17 @@ def check_fits(request: Request, totals: list[dict[str, float]]) -> None:
     """Refuse what no node can hold.
 
     Raises:
-        UserError: what each worker takes, and what there is.
+        UserError: what each job takes, and what there is.
     """
     if any(request.fits(node) for node in totals):
         return
-    have = "; ".join(
-        ", ".join(
-            f"{amount / 2**30:.1f} GiB" if name == "memory" else f"{amount:g} {name}"
-            for name, amount in sorted(node.items())
-            if not name.startswith("node:") and name != "object_store_memory"
-        )
-        for node in totals[:3]
-    )
     raise UserError(
-        f"no node of the Ray cluster can hold a worker of {request}; there are {len(totals)} nodes: {have or 'none'}. "
-        "Take less with cluster.cpus, cluster.gpus, cluster.memory, or wait for a cluster that grows with "
+        f"no node of the Ray cluster can hold {request}; there are: {'; '.join(map(_listed, totals[:3])) or 'none'}. "
+        "Take less with cluster.cpus, cluster.gpus or cluster.memory, or, where the cluster grows by itself, wait with "
         "cluster.wait=<seconds>"
     )
+
+
+def _listed(totals: dict[str, float]) -> str:
+    ours = {name: amount for name, amount in sorted(totals.items()) if not name.startswith(("node:", "object_store"))}
+    return ", ".join(f"{v / 2**30:.1f} GiB" if name == "memory" else f"{v:g} {name}" for name, v in ours.items())

@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Any
 
-MODULE = "project.sweeps.node_job"  # what the process runs
+MODULE = "project.ray.node_job"  # what the process runs
 KEPT = 2**20  # bytes of output that wait for the head; older ones are dropped
 STOP = b"s"
 

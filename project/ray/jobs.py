@@ -3,17 +3,17 @@
 import contextlib
 import json
 import logging
-import sys
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-
-from project.sweeps import node_process
-from project.sweeps.jobs import how_it_ended, lost, returned
-from project.sweeps.ray_cluster import Request, check_fits, nodes
+from project.ray import node_process
+from project.ray.cluster import check_fits, nodes
+from project.ray.settings import Request
+from project.sweeps.jobs import how_it_ended
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +26,18 @@ LAST_WORDS = 1500  # characters of a job's output that are told when it has died
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What all jobs of a launch share.
+class Ended:
+    """What became of a job.
 
     Attributes:
-        payload: `jobs.packed`.
-        folder: where they run.
-        python_path: where their modules are, too.
-        leaves_nothing: once one has ended, those that have not begun have nothing to do.
+        said: what it came to; None: it did not say.
+        how: why it did not, for a person; "": it had nothing to do.
+        code: its exit code; None: it has none.
     """
 
-    payload: bytes
-    folder: str
-    python_path: str
-    leaves_nothing: bool
+    said: Any = None
+    how: str = ""
+    code: int | None = None
 
 
 @dataclass
@@ -54,33 +52,33 @@ class _Attempt:
 
 
 class RayJobs:
-    """Runs jobs until each has a result.
+    """Runs jobs until each has ended.
 
     Args:
         ray: the module, connected.
         request: what each job takes of a node.
-        shared: what all jobs share.
-        words: each job's overrides.
+        jobs: what their processes call; what they return must be JSON. With a method `stop()` that ends it in time.
         first: the number of the first.
-        restarts: whether jobs that died are begun again.
         wait: seconds to wait for a node that can hold a job.
+        leaves_nothing: once one has ended, those that have not begun have nothing to do.
+        show: takes what the jobs print.
     """
 
     def __init__(
         self,
         ray: Any,
         request: Request,
-        shared: Shared,
-        words: Sequence[Sequence[str]],
-        first: int,
-        restarts: bool,
-        wait: float,
+        jobs: Sequence[Any],
+        first: int = 0,
+        wait: float = 0,
+        leaves_nothing: bool = False,
+        show: Callable[[str], Any] = lambda text: None,
     ) -> None:
-        self.ray, self.request, self.shared, self.words, self.first = ray, request, shared, words, first
-        self.restarts, self.wait = restarts, wait
+        self.ray, self.request, self.jobs, self.first = ray, request, jobs, first
+        self.wait, self.leaves_nothing, self.show = wait, leaves_nothing, show
         self._running: dict[Any, _Attempt] = {}  # by what was asked of them last
-        self._results: dict[int, JobReturn] = {}
-        self._quick_deaths = [0] * len(words)
+        self._ended: dict[int, Ended] = {}
+        self._quick_deaths = [0] * len(jobs)
         self._stopped: float | None = None
         self._at_once = False
         self._room_seen = time.monotonic()
@@ -88,13 +86,13 @@ class RayJobs:
         ray.cloudpickle.register_pickle_by_value(node_process)
         self._actor = ray.remote(node_process.NodeProcess).options(**request.options(), max_concurrency=4)
 
-    def results(self) -> list[JobReturn]:
+    def results(self) -> list[Ended]:
         """Run all jobs; what became of each.
 
         Raises:
             UserError: no node can hold those that are left.
         """
-        for index in range(len(self.words)):
+        for index in range(len(self.jobs)):
             self._begin(index)
         while self._running:
             ready, _ = self.ray.wait(list(self._running), num_returns=1, timeout=0.5)
@@ -102,12 +100,10 @@ class RayJobs:
                 self._hear(reference, self._running.pop(reference))
             if self._stopped is not None:
                 self._stop()
-            elif self.shared.leaves_nothing and any(
-                result.status is JobStatus.COMPLETED for result in self._results.values()
-            ):
-                self._forget_those_that_wait("COMPLETED", 0)
+            elif self.leaves_nothing and any(ended.code == 0 for ended in self._ended.values()):
+                self._forget_those_that_wait("")
             self._look_for_room()
-        return [self._results[index] for index in range(len(self.words))]
+        return [self._ended[index] for index in range(len(self.jobs))]
 
     def stopping(self, at_once: bool = False) -> None:
         """Begin none any more and let those that run end; called by a signal's handler, so it only leaves word."""
@@ -127,14 +123,10 @@ class RayJobs:
     def _begin(self, index: int) -> None:
         import cloudpickle
 
-        from project.sweeps.worker import storage_url
-
-        job = (self.shared.payload, list(self.words[index]), self.first + index, storage_url())
         actor = self._actor.remote()
         threads = max(1, int(self.request.cpus))
-        reference = actor.begin.remote(
-            cloudpickle.dumps(job), self.shared.folder, self.shared.python_path, threads, self.request.gpus > 0
-        )
+        payload, paths = cloudpickle.dumps(self.jobs[index]), os.environ.get("PYTHONPATH", "")
+        reference = actor.begin.remote(payload, str(Path.cwd()), paths, threads, self.request.gpus > 0)
         self._running[reference] = _Attempt(index, actor)
 
     def _hear(self, reference: Any, attempt: _Attempt) -> None:
@@ -147,9 +139,8 @@ class RayJobs:
             time.sleep(0.5)
             return self._ask(attempt)
         except errors.RayTaskError as error:  # e.g. a folder that cannot be made
-            reason = str(error.cause if hasattr(error, "cause") else error).strip().splitlines()[-1]
-            self._results[attempt.index] = lost(self.words[attempt.index], f"on its node: {reason}")
-            return self._leave(attempt)
+            reason = str(error.cause or error).strip().splitlines()[-1]
+            return self._leave(attempt, Ended(how=f"on its node: {reason}"))
         except errors.RayError as error:
             return self._died(attempt, f"its node or its process was lost: {type(error).__name__}")
         if attempt.begun is None:
@@ -161,46 +152,40 @@ class RayJobs:
         self._show(attempt, output.decode(errors="replace"))
         if code is None:
             return self._ask(attempt)
-        if result:
-            self._results[attempt.index] = returned(self.words[attempt.index], tuple(json.loads(result)))
-            return self._leave(attempt)
-        if code >= 0:  # it ended by itself, and would again
-            self._results[attempt.index] = lost(
-                self.words[attempt.index], f"the worker ended: {how_it_ended(code)}\n{attempt.tail.strip()}"
-            )
-            return self._leave(attempt)
-        return self._died(attempt, how_it_ended(code))
+        if code < 0:
+            return self._died(attempt, how_it_ended(code))
+        said = json.loads(result) if result else None
+        return self._leave(attempt, Ended(said, f"it ended: {how_it_ended(code)}{_last(attempt)}", code))
 
     def _ask(self, attempt: _Attempt) -> None:
         self._running[attempt.actor.news.remote(SECONDS_OF_NEWS)] = attempt
 
     def _show(self, attempt: _Attempt, said: str) -> None:
-        """A single job's output is the terminal's."""
         attempt.tail = (attempt.tail + said)[-LAST_WORDS:]
-        if len(self.words) == 1 and not self.shared.leaves_nothing:
-            sys.stdout.write(said)
-            sys.stdout.flush()
+        self.show(said)
 
     def _died(self, attempt: _Attempt, how: str) -> None:
-        self._leave(attempt)
         index = attempt.index
         quick = attempt.begun is None or time.monotonic() - attempt.begun < SECONDS_OF_A_QUICK_DEATH
         self._quick_deaths[index] = self._quick_deaths[index] + 1 if quick else 0
-        if self.restarts and self._stopped is None and self._quick_deaths[index] < QUICK_DEATHS:
-            log.info("worker %d died (%s): started again", self.first + index, how)
-            self._begin(index)
-        else:
-            last = f"\n{attempt.tail.strip()}" if attempt.tail.strip() else ""
-            self._results[index] = lost(self.words[index], f"the worker died: {how}{last}")
+        if self._stopped is not None or self._quick_deaths[index] >= QUICK_DEATHS:
+            return self._leave(attempt, Ended(how=f"it died: {how}{_last(attempt)}"))
+        log.info("worker %d died (%s): started again", self.first + index, how)
+        self._give_back(attempt)
+        return self._begin(index)
 
-    def _leave(self, attempt: _Attempt) -> None:
-        """Give back what the attempt holds of its node."""
+    def _leave(self, attempt: _Attempt, ended: Ended) -> None:
+        self._give_back(attempt)
+        self._ended[attempt.index] = ended
+
+    def _give_back(self, attempt: _Attempt) -> None:
+        """What the attempt holds of its node is for others."""
         with contextlib.suppress(Exception):
             self.ray.kill(attempt.actor)
 
     def _stop(self) -> None:
         assert self._stopped is not None
-        self._forget_those_that_wait("FAILED", "stopped before it began")
+        self._forget_those_that_wait("stopped before it began")
         late = self._at_once or time.monotonic() - self._stopped > SECONDS_TO_STOP
         for attempt in self._running.values():
             if late:
@@ -209,12 +194,11 @@ class RayJobs:
                 attempt.asked_to_stop = True
                 attempt.actor.stop.remote()
 
-    def _forget_those_that_wait(self, status: str, value: int | str) -> None:
+    def _forget_those_that_wait(self, why: str) -> None:
         for reference, attempt in list(self._running.items()):
             if attempt.begun is None:
                 del self._running[reference]
-                self._leave(attempt)
-                self._results[attempt.index] = returned(self.words[attempt.index], (status, value))
+                self._leave(attempt, Ended(how=why))
 
     def _look_for_room(self) -> None:
         """Wait for ever for room that others take, but not for nodes that there are no more."""
@@ -229,3 +213,7 @@ class RayJobs:
             self._room_seen = now
         elif now - self._room_seen > self.wait + SECONDS_OF_ROOM:
             check_fits(self.request, totals)
+
+
+def _last(attempt: _Attempt) -> str:
+    return f"\n{attempt.tail.strip()}" if attempt.tail.strip() else ""
