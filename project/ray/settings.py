@@ -22,7 +22,7 @@ class Ray:
         cpus: of each job, which computes with as many threads.
         gpus: a share of one, or a whole number; None: what the sweep or the trainer says, if the cluster has any.
         memory: GiB, as Ray counts it; None: not counted.
-        resources: by the names that the nodes were started with.
+        resources: others, by the names that the nodes were started with.
         wait: seconds to wait for a node that can hold a job, in a cluster that grows by itself.
 
     Raises:
@@ -33,12 +33,12 @@ class Ray:
     cpus: float = 1
     gpus: float | None = None
     memory: float | None = None
-    resources: dict[str, float] = field(default_factory=dict)
+    resources: dict[str, float] | None = None
     wait: float = 0
 
     def __post_init__(self) -> None:
         named = {"cpus": self.cpus, "gpus": self.gpus, "memory": self.memory, "wait": self.wait}
-        for name, value in {**named, **{f"resources.{name}": value for name, value in self.resources.items()}}.items():
+        for name, value in {**named, **{f"resources.{name}": value for name, value in (self.resources or {}).items()}}.items():
             if value is not None and value < 0:
                 raise ValueError(f"cluster.{name} must be at least 0, got {value}")
         if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
@@ -101,4 +101,4 @@ def request(settings: Ray, cfg: DictConfig, there_are_gpus: bool) -> Request:
     if gpus is None and there_are_gpus and trainer.get("accelerator") != "cpu":
         devices = sweep.get("devices_per_trial") or trainer.get("devices", 1)
         gpus = float(devices) if isinstance(devices, int) and devices > 0 else 1.0
-    return Request(settings.cpus, gpus or 0.0, settings.memory, settings.resources)
+    return Request(settings.cpus, gpus or 0.0, settings.memory, dict(settings.resources or {}))

@@ -164,11 +164,9 @@ def test_where_there_is_no_cluster_a_line_says_so(
     ],
 )
 def test_a_wrong_value_is_answered_in_a_line(word: str, answer: str) -> None:
-    with pytest.raises(UserError) as raised:
-        cfg = compose_config("model=mlp", "cluster=ray", word)
-        check(cfg, [], "train")
-        ray_settings(cfg.cluster)
-    assert answer in str(raised.value)
+    cfg = compose_config("model=mlp", "cluster=ray", word)
+    with pytest.raises(UserError, match=re.escape(answer)):
+        check(cfg, [], "train") or ray_settings(cfg.cluster)  # type: ignore[func-returns-value]
 
 
 @pytest.mark.parametrize(
