@@ -1,6 +1,6 @@
 """The project's plugins, where Hydra looks for plugins: every start of Hydra imports them, so nothing heavy is here."""
 
-from project.sweeps import local_launcher, sweeper
+from project.sweeps import local_launcher, slurm_launcher, sweeper
 
 
 class StudySweeper(sweeper.StudySweeper):
@@ -9,3 +9,7 @@ class StudySweeper(sweeper.StudySweeper):
 
 class LocalLauncher(local_launcher.LocalLauncher):
     """`hydra/launcher=local`."""
+
+
+class SlurmLauncher(slurm_launcher.SlurmLauncher):
+    """`hydra/launcher=slurm`."""

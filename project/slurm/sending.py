@@ -45,6 +45,11 @@ def log_of(folder: Path, job: str, task: int = 0) -> Path:
     return folder / job / f"{job}_{task}_log.out"
 
 
+def job_name(name: str) -> str:
+    """`name` as Slurm shows it."""
+    return re.sub(r"[^\w.-]", "_", name)
+
+
 def _call(job: Callable[[], Any]) -> Any:
     return job()
 
@@ -54,7 +59,7 @@ def _parameters(name: str, settings: Slurm, tasks: Tasks) -> dict[str, Any]:
     each = tasks.per_node * tasks.processes
     memory = settings.megabytes()
     wanted = {
-        "job_name": re.sub(r"[^\w.-]", "_", name),
+        "job_name": job_name(name),
         "partition": settings.partition,
         "account": settings.account,
         "time": -(-settings.seconds() // 60),
