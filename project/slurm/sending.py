@@ -33,7 +33,7 @@ def send(jobs: Sequence[Callable[[], Any]], name: str, folder: Path, settings: S
         with _outside_of_a_job():
             sent = executor.map_array(_call, list(jobs)) if len(jobs) > 1 else [executor.submit(_call, jobs[0])]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
-        for left in [*folder.glob("*.pkl"), *folder.glob("submission_file_*.sh")]:
+        for left in [*folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")]:
             left.unlink()
         said = [re.sub(r"^sbatch: error: ", "", line) for line in str(error).splitlines() if line.strip()]
         raise UserError(f"Slurm refuses the job: {'; '.join(said[-2:])}") from error

@@ -1,8 +1,8 @@
 """How a job of Slurm's stops: what the signal meant, and whether it is queued again.
 
-Slurm's notice (SIGUSR2: it is preempted, or its time is nearly over) is turned into SIGTERM, which everything that trains
-heeds: it writes a checkpoint after the step. A SIGTERM of Slurm's own is either `scancel`'s, which ends the job, or that
-of a preemption, after which it is queued again.
+Slurm's notice (SIGUSR2: it is preempted, or its time is nearly over) is turned into SIGTERM, which everything that
+trains heeds: it writes a checkpoint after the step. A SIGTERM of Slurm's own is either `scancel`'s, which ends the job,
+or that of a preemption, after which it is queued again.
 """
 
 import os
