@@ -1,5 +1,7 @@
 """Sends what a job is to call, with what it asks for, through submitit."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -30,7 +32,7 @@ def send(jobs: Sequence[Callable[[], Any]], name: str, folder: Path, settings: S
     executor = submitit.SlurmExecutor(folder=folder / "%j", max_num_timeout=0)  # we count ourselves
     executor.update_parameters(**_parameters(name, settings, tasks))
     try:
-        with _outside_of_a_job():
+        with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises
             sent = executor.map_array(_call, list(jobs)) if len(jobs) > 1 else [executor.submit(_call, jobs[0])]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         for left in [*folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")]:
