@@ -1,7 +1,7 @@
 """The project's plugins, where Hydra looks for plugins: every start of Hydra imports them, so nothing heavy is here."""
 
 from project.ray import launcher as ray_launcher
-from project.sweeps import local_launcher, sweeper
+from project.sweeps import local_launcher, slurm_launcher, sweeper
 
 
 class StudySweeper(sweeper.StudySweeper):
@@ -14,3 +14,7 @@ class LocalLauncher(local_launcher.LocalLauncher):
 
 class RayLauncher(ray_launcher.RayLauncher):
     """`hydra/launcher=ray`."""
+
+
+class SlurmLauncher(slurm_launcher.SlurmLauncher):
+    """`hydra/launcher=slurm`."""

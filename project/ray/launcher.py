@@ -14,10 +14,24 @@ from omegaconf import DictConfig
 
 from project.ray.cluster import check_fits, connect, nodes, said
 from project.ray.jobs import Ended, RayJobs
-from project.ray.settings import ray_settings, request
+from project.ray.settings import Ray, ray_settings, request
 from project.sweeps.jobs import Said, lost, packed, returned, run_unpacked, unpacked
 
 log = logging.getLogger(__name__)
+
+
+def prepare(config: DictConfig) -> tuple[Ray, Any]:
+    """The settings of a config's cluster, and Ray's module, connected to it.
+
+    Raises:
+        UserError: a wrong value, no cluster, or no node of it can hold a job.
+    """
+    settings = ray_settings(config.get("cluster"))
+    ray = connect(settings.address)
+    if settings.wait == 0:
+        totals = nodes(ray)
+        check_fits(request(settings, config, any(node.get("GPU") for node in totals)), totals)
+    return settings, ray
 
 
 @dataclass
@@ -68,18 +82,6 @@ class RayLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
-    def prepare(self) -> None:
-        """Connect to the cluster.
-
-        Raises:
-            UserError: a wrong value, no cluster, or no node of it can hold a job.
-        """
-        assert self.config is not None
-        settings = ray_settings(self.config.get("cluster"))
-        totals = nodes(connect(settings.address))
-        if settings.wait == 0:
-            check_fits(request(settings, self.config, any(node.get("GPU") for node in totals)), totals)
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; of one that died for good the status is FAILED.
 
@@ -89,9 +91,7 @@ class RayLauncher(Launcher):
         from project.sweeps.worker import storage_url
 
         assert self.config is not None
-        self.prepare()
-        settings = ray_settings(self.config.get("cluster"))
-        ray = connect(settings.address)
+        settings, ray = prepare(self.config)
         totals = nodes(ray)
         wanted = request(settings, self.config, any(node.get("GPU") for node in totals))
         log.info("Ray: %s; %s for each worker", said(totals), wanted)

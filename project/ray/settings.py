@@ -37,8 +37,9 @@ class Ray:
     wait: float = 0
 
     def __post_init__(self) -> None:
-        named = {"cpus": self.cpus, "gpus": self.gpus, "memory": self.memory, "wait": self.wait}
-        for name, value in {**named, **{f"resources.{name}": value for name, value in (self.resources or {}).items()}}.items():
+        amounts = {"cpus": self.cpus, "gpus": self.gpus, "memory": self.memory, "wait": self.wait}
+        amounts |= {f"resources.{name}": amount for name, amount in (self.resources or {}).items()}
+        for name, value in amounts.items():
             if value is not None and value < 0:
                 raise ValueError(f"cluster.{name} must be at least 0, got {value}")
         if self.gpus is not None and self.gpus > 1 and self.gpus % 1:

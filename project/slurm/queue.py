@@ -86,6 +86,17 @@ def cancel(jobs: Iterable[str], *options: str) -> None:
         subprocess.run(["scancel", "--quiet", *options, *ids], capture_output=True, timeout=_SECONDS)
 
 
+def is_preempted(job: str) -> bool:
+    """Whether a running job has been told to make room for another, and has some seconds left."""
+    shown = subprocess.run(
+        ["scontrol", "show", "job", "--oneliner", job], capture_output=True, text=True, timeout=_SECONDS
+    )
+    fields = dict(word.partition("=")[::2] for word in shown.stdout.split())
+    preempted = fields.get("PreemptTime", "None")  # times are written so that they can be compared as texts
+    running = fields.get("JobState") == "RUNNING"
+    return running and preempted != "None" and preempted >= fields.get("StartTime", "")
+
+
 def own_id() -> str:
     """Of the job that this process is of."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")

@@ -84,9 +84,7 @@ def _show(job: str, log: Path, folder: Path) -> None:
         "OUT_OF_MEMORY": "; give it more with cluster.memory=",
         "TIMEOUT": "; a longer cluster.notice= gives it more time for its checkpoint",
     }.get(state.name, f"; what it printed is above, and in {log}")
-    raise UserError(
-        f"job {job} ended: {state.said()}{hint}" + (f"\n{again}" if (folder / CONFIG).exists() else "")
-    )
+    raise UserError(f"job {job} ended: {state.said()}{hint}" + (f"\n{again}" if (folder / CONFIG).exists() else ""))
 
 
 def follow(job: str, log: Path, out: TextIO, ask: Callable[[list[str]], dict[str, State] | None] = states) -> State:

@@ -1,5 +1,7 @@
 """Sends what a job is to call, with what it asks for, through submitit."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -30,10 +32,10 @@ def send(jobs: Sequence[Callable[[], Any]], name: str, folder: Path, settings: S
     executor = submitit.SlurmExecutor(folder=folder / "%j", max_num_timeout=0)  # we count ourselves
     executor.update_parameters(**_parameters(name, settings, tasks))
     try:
-        with _outside_of_a_job():
+        with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises
             sent = executor.map_array(_call, list(jobs)) if len(jobs) > 1 else [executor.submit(_call, jobs[0])]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
-        for left in [*folder.glob("*.pkl"), *folder.glob("submission_file_*.sh")]:
+        for left in [*folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")]:
             left.unlink()
         said = [re.sub(r"^sbatch: error: ", "", line) for line in str(error).splitlines() if line.strip()]
         raise UserError(f"Slurm refuses the job: {'; '.join(said[-2:])}") from error
@@ -45,6 +47,11 @@ def log_of(folder: Path, job: str, task: int = 0) -> Path:
     return folder / job / f"{job}_{task}_log.out"
 
 
+def job_name(name: str) -> str:
+    """`name` as Slurm shows it."""
+    return re.sub(r"[^\w.-]", "_", name)
+
+
 def _call(job: Callable[[], Any]) -> Any:
     return job()
 
@@ -54,7 +61,7 @@ def _parameters(name: str, settings: Slurm, tasks: Tasks) -> dict[str, Any]:
     each = tasks.per_node * tasks.processes
     memory = settings.megabytes()
     wanted = {
-        "job_name": re.sub(r"[^\w.-]", "_", name),
+        "job_name": job_name(name),
         "partition": settings.partition,
         "account": settings.account,
         "time": -(-settings.seconds() // 60),

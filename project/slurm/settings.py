@@ -16,7 +16,18 @@ TARGET = "project.slurm.settings.Slurm"
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d{1,2}):(\d\d):(\d\d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([MGT])i?B?", re.IGNORECASE)
 _MEGABYTES = {"M": 1, "G": 1024, "T": 1024 * 1024}
-OURS = ("partition", "account", "time", "mem", "array", "signal", "requeue", "nodes", "ntasks-per-node", "gpus-per-node")
+OURS = (
+    "partition",
+    "account",
+    "time",
+    "mem",
+    "array",
+    "signal",
+    "requeue",
+    "nodes",
+    "ntasks-per-node",
+    "gpus-per-node",
+)
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """How a job of Slurm's stops: what the signal meant, and whether it is queued again.
 
-Slurm's notice (SIGUSR2: it is preempted, or its time is nearly over) is turned into SIGTERM, which everything heeds that
-trains: it writes a checkpoint after the step. A SIGTERM of Slurm's own is either `scancel`'s, which ends the job, or that
-of a preemption, after which it is queued again.
+Slurm's notice (SIGUSR2: it is preempted, or its time is nearly over) is turned into SIGTERM, which everything that
+trains heeds: it writes a checkpoint after the step. A SIGTERM of Slurm's own is either `scancel`'s, which ends the job,
+or that of a preemption, after which it is queued again.
 """
 
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from project.errors import Stopped, UserError
-from project.slurm.queue import own_id, requeue, states
+from project.slurm.queue import is_preempted, own_id, requeue
 
 NOTICE = signal.SIGUSR2  # NCCL may catch SIGUSR1
 
@@ -50,10 +50,8 @@ def go_on_later(stops: Stops, most: int) -> bool:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(NOTICE, signal.SIG_IGN)
     job = own_id()
-    if not stops.noticed:
-        known = states([job])
-        if known is None or known[job].name != "RUNNING":
-            return False  # cancelled, or Slurm queues it again by itself
+    if not stops.noticed and not is_preempted(job):
+        return False  # cancelled, or another rank has failed
     if int(os.environ.get("SLURM_PROCID", "0")) > 0:
         return True  # one task speaks for all
     count = int(os.environ.get("SLURM_RESTART_COUNT", "0"))

@@ -154,7 +154,7 @@ class Worker:
 
     def _is_over(self, shared: SharedStudy) -> bool:
         orders, limit = self.orders, self.orders.settings.max_failures
-        if self._must_stop(time.time()):
+        if self.must_stop():
             return True
         return limit is not None and len(failures(shared, orders.began)) >= limit
 
@@ -172,7 +172,7 @@ class Worker:
                     with contextlib.suppress(Exception):  # a database may be away for a while
                         owner.beat()
                         shared.beat(self.claim)
-                if now - asked >= SECONDS_TO_STOP and self._must_stop(now):
+                if now - asked >= SECONDS_TO_STOP and self.must_stop():
                     first, asked = asked == 0, now
                     if not (first and self._was_asked()):
                         os.kill(os.getpid(), signal.SIGTERM)
@@ -191,8 +191,9 @@ class Worker:
 
         return self.leaves or Checkpoints.last_asked is not None
 
-    def _must_stop(self, now: float) -> bool:
-        orders = self.orders
+    def must_stop(self) -> bool:
+        """Whether the head, its end or the time says so."""
+        now, orders = time.time(), self.orders
         orphaned = orders.parent is not None and started(orders.parent[0]) != orders.parent[1]
         return orphaned or orders.stop.exists() or (orders.deadline is not None and now >= orders.deadline)
 

@@ -21,7 +21,7 @@ munged --force --socket="$home/munge.socket" --key-file="$home/munge.key" --pid-
 slurmctld -c -f "$SLURM_CONF"
 { cat /etc/hosts; echo '127.0.0.1 n1 n2 n3 n4'; } > "$home/hosts"
 for node in n1 n2 n3 n4; do
-  unshare --uts --mount bash -c "hostname $node; mount --bind $home/hosts /etc/hosts; exec slurmd -N $node -f $SLURM_CONF"
+  unshare --uts --mount bash -c "hostname $node; mount --bind $home/hosts /etc/hosts; echo $node \$(readlink /proc/self/ns/uts) >> $home/nodes; exec slurmd -N $node -f $SLURM_CONF"
 done
 echo $$ > "$home/started"
 while true; do sleep 3600 & wait $!; done  # as the namespace's first process it reaps the others
