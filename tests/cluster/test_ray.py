@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial
@@ -45,6 +46,16 @@ def running(folder: Path) -> list[FrozenTrial]:
     ]
 
 
+def wait(command: "subprocess.Popen[str]", condition: Callable[[], Any], seconds: float = 150) -> None:
+    """Until the condition is true, while the command runs."""
+    try:
+        until(lambda: command.poll() is not None or condition(), seconds)
+        assert command.poll() is None
+    except AssertionError as error:
+        command.kill()
+        raise AssertionError(f"{error}:\n{command.communicate()[0]}") from None
+
+
 def head_of(command: "subprocess.Popen[str]") -> int:
     """The process that a command's keys reach: below `nsenter` and `timeout`."""
     pid = command.pid
@@ -63,7 +74,7 @@ def test_a_lost_node_loses_and_doubles_no_trial(cluster: RayNodes, tmp_path: Pat
         there = {inner(pid) for pid in cluster.jobs(lost)}
         return any(trial.system_attrs["sweep:owner"]["pid"] in there for trial in running(folder))
 
-    until(lambda: len(cluster.jobs()) == 3 and on_the_lost_node(), 120)
+    wait(command, lambda: len(cluster.jobs()) == 3 and on_the_lost_node())
     shares = [environment(pid)["CUDA_VISIBLE_DEVICES"] for node in (kept, lost) for pid in cluster.jobs(node)]
     os.kill(lost, signal.SIGKILL)
     cluster.raylets.remove(lost)
@@ -92,7 +103,7 @@ def test_a_stopped_and_a_killed_head_leave_no_worker_and_the_same_command_goes_o
     folder = tmp_path / "sweep"
     words = (*SWEEP, *LONG, "sweep.n_trials=3", f"hydra.sweep.dir={folder}")
     command = cluster.start(tmp_path, *words, "sweep.workers=2", "cluster.gpus=1")
-    until(lambda: len(running(folder)) == 2, 120)
+    wait(command, lambda: len(running(folder)) == 2)
     seen = {(node, environment(pid)["CUDA_VISIBLE_DEVICES"]) for node in cluster.raylets for pid in cluster.jobs(node)}
     os.kill(head_of(command), signal.SIGINT)
     code, said = finish(command)
@@ -105,7 +116,7 @@ def test_a_stopped_and_a_killed_head_leave_no_worker_and_the_same_command_goes_o
         assert (folder / str(trial.number) / "checkpoints" / "last.ckpt").exists()
 
     command = cluster.start(tmp_path, *words, "cluster.gpus=2")
-    until(lambda: running(folder), 120)
+    wait(command, lambda: running(folder))
     (worker,) = cluster.jobs()
     assert environment(worker)["CUDA_VISIBLE_DEVICES"] == "0,1"
     os.kill(head_of(command), signal.SIGKILL)
@@ -125,7 +136,7 @@ def test_a_stopped_and_a_killed_head_leave_no_worker_and_the_same_command_goes_o
 @pytest.mark.slow
 def test_a_single_run_is_an_ordinary_run_on_a_node(cluster: RayNodes, tmp_path: Path) -> None:
     command = cluster.start(tmp_path, *RUN, *LONG, "cluster=ray")
-    until(lambda: list(tmp_path.glob("outputs/train/mlp/*/checkpoints/last.ckpt")), 120)
+    wait(command, lambda: list(tmp_path.glob("outputs/train/mlp/*/checkpoints/last.ckpt")))
     os.kill(head_of(command), signal.SIGINT)
     code, said = finish(command)
     assert code == 130, said
