@@ -39,9 +39,9 @@ class RayNodes:
     first: int
     raylets: list[int] = field(default_factory=list)
 
-    def inside(self, *words: str) -> list[str]:
-        """The words of a command that runs beside the nodes."""
-        return ["nsenter", "--target", str(self.first), "--net", "--pid", "--mount", *words]
+    def inside(self, folder: Path, *words: str) -> list[str]:
+        """The words of a command that runs in a folder, beside the nodes."""
+        return ["nsenter", f"--target={self.first}", "--net", "--pid", "--mount", "env", f"--chdir={folder}", *words]
 
     def add_node(self) -> None:
         """Start another node, the first one with the head of the cluster."""
@@ -50,9 +50,10 @@ class RayNodes:
         size = [f"--num-cpus={CPUS}", f"--num-gpus={GPUS}", "--object-store-memory=80000000"]
         program = str(Path(sys.executable).parent / "ray")
         done = subprocess.run(
-            self.inside("timeout", "-k", "5", "60", program, "start", *words, *size, "--disable-usage-stats"),
+            self.inside(
+                self.home, "timeout", "-k", "5", "60", program, "start", *words, *size, "--disable-usage-stats"
+            ),
             env={**os.environ, **ENVIRONMENT},
-            cwd=self.home,
             capture_output=True,
             text=True,
         )
@@ -63,8 +64,7 @@ class RayNodes:
         """`python -m project.train` with these words, beside the nodes."""
         path = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         return subprocess.Popen(
-            self.inside("timeout", "-k", "5", "240", sys.executable, "-m", "project.train", *words),
-            cwd=folder,
+            self.inside(folder, "timeout", "-k", "5", "240", sys.executable, "-m", "project.train", *words),
             env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
