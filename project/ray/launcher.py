@@ -12,6 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from project.errors import UserError
 from project.ray.cluster import check_fits, connect, nodes, said
 from project.ray.jobs import Ended, RayJobs
 from project.ray.settings import Ray, ray_settings, request
@@ -36,7 +37,7 @@ def prepare(config: DictConfig) -> tuple[Ray, Any]:
 
 @dataclass
 class HydraJob:
-    """One job of a launch, as its process calls it.
+    """One worker of a sweep, as its process calls it.
 
     Attributes:
         shared: `jobs.packed`.
@@ -60,17 +61,17 @@ class HydraJob:
         return run_unpacked(context, config, self.task, self.words, self.number)
 
     def stop(self) -> None:
-        """Let the job write what it needs to go on, and end."""
-        if hasattr(self.task, "stop"):
+        """Let the worker write what it needs to go on, and end."""
+        if self.task is not None:
             self.task.stop()
         else:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 class RayLauncher(Launcher):
-    """Runs the jobs on the nodes of the cluster that `cluster=ray` describes. Those of a lost node go on on another.
+    """Runs a sweep's workers on the nodes that `cluster=ray` describes; one that was lost is begun again on another.
 
-    A job that finds no room waits for it. All end with the launcher, also when that is killed.
+    A worker that finds no room waits for it. All end with the launcher, also when that is killed.
     """
 
     def __init__(self) -> None:
@@ -91,6 +92,8 @@ class RayLauncher(Launcher):
         from project.sweeps.worker import storage_url
 
         assert self.config is not None
+        if getattr(self.task_function, "orders", None) is None:
+            raise UserError("hydra/launcher=ray runs a sweep's workers: choose cluster=ray and a sweep, sweep=NAME")
         settings, ray = prepare(self.config)
         totals = nodes(ray)
         wanted = request(settings, self.config, any(node.get("GPU") for node in totals))
@@ -100,8 +103,8 @@ class RayLauncher(Launcher):
             HydraJob(shared, list(words), initial_job_idx + index, storage_url())
             for index, words in enumerate(job_overrides)
         ]
-        ends_all = getattr(self.task_function, "leaves_nothing", False)
-        self._jobs = RayJobs(ray, wanted, jobs, initial_job_idx, settings.wait, ends_all)
+        # a worker that has ended has left nothing for one that has not begun
+        self._jobs = RayJobs(ray, wanted, jobs, initial_job_idx, settings.wait, leaves_nothing=True)
         try:
             ended = self._jobs.results()
         finally:

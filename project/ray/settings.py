@@ -36,6 +36,11 @@ class Ray:
     resources: dict[str, float] | None = None
     wait: float = 0
 
+    @property
+    def threads(self) -> int:
+        """Of each job."""
+        return max(1, int(self.cpus))
+
     def __post_init__(self) -> None:
         amounts = {"cpus": self.cpus, "gpus": self.gpus, "memory": self.memory, "wait": self.wait}
         amounts |= {f"resources.{name}": amount for name, amount in (self.resources or {}).items()}

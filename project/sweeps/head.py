@@ -98,7 +98,8 @@ class Head:
         if launcher == "SlurmLauncher" and config.get("cluster") is not None:
             prepare(config, self.settings)
         if launcher == "RayLauncher":
-            prepare_ray(config)
+            cluster, _ = prepare_ray(config)
+            self.settings.threads_per_worker = self.settings.threads_per_worker or cluster.threads
         if launcher == "BasicLauncher" and self.settings.workers > 1:
             self.notes.append("hydra/launcher=basic runs one worker after another: sweep.workers=1")
             self.settings.workers = 1

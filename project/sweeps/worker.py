@@ -73,8 +73,6 @@ class Worker:
         orders: the head's.
     """
 
-    leaves_nothing = True  # a worker that has ended has left nothing for one that has not begun
-
     def __init__(self, train: Train, context: HydraContext, master: DictConfig, orders: Orders) -> None:
         self.train, self.context, self.master, self.orders = train, context, master, orders
         self.claim: Claim | None = None

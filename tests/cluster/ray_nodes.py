@@ -23,6 +23,7 @@ from tests.conftest import CONF
 ADDRESS = "127.0.0.1:6379"
 CLIENT = "ray://127.0.0.1:10001"
 CPUS = GPUS = 2  # of each node, the GPUs in name only
+AT_MOST_A_MINUTE = ("timeout", "-k", "5", "60")
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 
 
@@ -50,9 +51,7 @@ class RayNodes:
         size = [f"--num-cpus={CPUS}", f"--num-gpus={GPUS}", "--object-store-memory=80000000"]
         program = str(Path(sys.executable).parent / "ray")
         done = subprocess.run(
-            self.inside(
-                self.home, "timeout", "-k", "5", "60", program, "start", *words, *size, "--disable-usage-stats"
-            ),
+            self.inside(self.home, *AT_MOST_A_MINUTE, program, "start", *words, *size, "--disable-usage-stats"),
             env={**os.environ, **ENVIRONMENT},
             capture_output=True,
             text=True,
@@ -62,10 +61,9 @@ class RayNodes:
 
     def start(self, folder: Path, *words: str) -> "subprocess.Popen[str]":
         """`python -m project.train` with these words, beside the nodes."""
-        path = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         return subprocess.Popen(
             self.inside(folder, "timeout", "-k", "5", "240", sys.executable, "-m", "project.train", *words),
-            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+            env=outer_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -90,6 +88,12 @@ class RayNodes:
     def jobs(self, raylet: int | None = None) -> list[int]:
         """The processes that run jobs, on one node or on all."""
         return self.processes("-m project.ray.node_job", raylet)
+
+
+def outer_environment() -> dict[str, str]:
+    """Of the commands that use the cluster."""
+    path = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
 
 
 def _above(pid: int) -> list[int]:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from project.ray.cluster import check_fits
 from project.ray.settings import ray_settings, request
 from project.runs.checks import check
 from project.sweeps.shared_study import attempts_of
-from tests.cluster.ray_nodes import CLIENT, RayNodes, environment, inner, ray_nodes
+from tests.cluster.ray_nodes import AT_MOST_A_MINUTE, CLIENT, RayNodes, environment, inner, outer_environment, ray_nodes
 from tests.conftest import compose_config
 from tests.sweeps.sweeping import SPACE, TINY, finish, journal, numbers, rows, trials, until
 
@@ -150,6 +151,18 @@ def test_a_single_run_is_an_ordinary_run_on_a_node(cluster: RayNodes, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
     code, said = finish(cluster.start(tmp_path, *RUN, "model.net.hidden=[]", "data.val_fraction=7", "cluster=ray"))
     assert code == 1, said
+
+
+@pytest.mark.slow
+def test_a_password_reaches_the_worker_and_nobody_else(cluster: RayNodes, tmp_path: Path) -> None:
+    password = "a-quite-secret-password"
+    words = cluster.inside(tmp_path, *AT_MOST_A_MINUTE, sys.executable, "-m", "tests.cluster.ray_secret")
+    done = subprocess.run(words, input=f"{password}\n", env=outer_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[len(password), []], 0, "it ended: exit code 0"]
+    assert password not in done.stderr
+    for path in cluster.home.rglob("*"):  # Ray's logs
+        assert not path.is_file() or password.encode() not in path.read_bytes(), path
 
 
 @pytest.mark.slow
