@@ -100,6 +100,8 @@ def _run(folder: Path, command: str) -> None:
             words += ["data.batch_size=choice(8,16)"]
         if "lr_find" in command:
             words += ["model.net.depth=20", "data.train_images=300", "data.batch_size=8"]
+    if "cluster=" in command:  # tests/cluster sends such runs
+        words += ["--cfg", "job"]
     if words[2] == "project.benchmark":
         words += ["--quick", "--parts", "storage"]
     if words[2] == "project.tune":

@@ -47,7 +47,8 @@ def arrange(cfg: DictConfig, accelerator: str) -> tuple[dict[str, Any], list[Any
     if not isinstance(strategy, str):
         return {}, []
     if each * hosts == 1 and (strategy == "auto" or strategy.startswith("ddp")):
-        return {"strategy": "auto", "sync_batchnorm": False}, []
+        # also in a job of Slurm, which Lightning would queue again by itself, and for each machine that has srun
+        return {"strategy": "auto", "sync_batchnorm": False}, [LightningEnvironment()]
     name = "ddp" if strategy == "auto" else strategy
     arguments: dict[str, Any] = {"strategy": _strategy(name, timeout_of(cfg), accelerator)}
     plugins: list[Any] = [_environment(name)]

@@ -42,6 +42,7 @@ class Composer:
         OmegaConf.copy_cache(from_config=self.master, to_config=cfg)
         with open_dict(cfg):
             cfg.pop("sweep", None)  # a trial is a run like any other
+            cfg.pop("cluster", None)
             cfg.hydra.mode = RunMode.MULTIRUN
             cfg.hydra.overrides.task = [word for word in [*self.fixed, *words] if not word.startswith("sweep=")]
         return cfg

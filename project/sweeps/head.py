@@ -25,6 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from project.callbacks.monitor import monitor_mode
 from project.errors import Stopped, UserError
+from project.ray.launcher import RayLauncher
+from project.ray.launcher import prepare as prepare_ray
 from project.runs.checks import check, check_number
 from project.runs.folder import CONFIG, logged_to
 from project.runs.hydra_versions import instantiate
@@ -39,6 +41,7 @@ from project.sweeps.results import write_results
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import SharedStudy
 from project.sweeps.shown import Shown
+from project.sweeps.slurm_launcher import SlurmLauncher, prepare
 from project.sweeps.space import Space, override, parse, values_of
 from project.sweeps.storage import scrubbed
 from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
@@ -46,6 +49,7 @@ from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
 log = logging.getLogger(__name__)
 
 HERE = ("BasicLauncher", "LocalLauncher", "JoblibLauncher")  # their workers run on this machine
+STOPPABLE = (LocalLauncher, RayLauncher, SlurmLauncher)  # which are told that the workers were asked to stop
 IDLE_LAUNCHES = 3
 MOST_STUDIES = 1000  # of one sweep's name
 # what says how and where trials are trained, and not what they come to
@@ -71,7 +75,7 @@ class Head:
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
         self.settings = _settings(config)
         self._forget_storage(words)
-        own = ("sweep.", "sweep/", "+sweep.", "++sweep.")
+        own = ("sweep.", "sweep/", "+sweep.", "++sweep.", "cluster=", "cluster.", "+cluster.", "++cluster.")
         HydraConfig.instance().set_config(self.config)  # launchers take a copy along
         self.words = [word for word in words if not word.startswith(own)]
         self.named = any(word.startswith("sweep.study_name=") for word in words) or any(
@@ -91,6 +95,11 @@ class Head:
         rehearse(self.settings, self.space, self.directions, self._compose)
         launcher = str(self.config.hydra.launcher._target_).rpartition(".")[2]
         self.local = launcher in HERE
+        if launcher == "SlurmLauncher" and config.get("cluster") is not None:
+            prepare(config, self.settings)
+        if launcher == "RayLauncher":
+            cluster, _ = prepare_ray(config)
+            self.settings.threads_per_worker = self.settings.threads_per_worker or cluster.threads
         if launcher == "BasicLauncher" and self.settings.workers > 1:
             self.notes.append("hydra/launcher=basic runs one worker after another: sweep.workers=1")
             self.settings.workers = 1
@@ -140,7 +149,7 @@ class Head:
             before = _progress(shared)
             launcher = asked["launcher"] = self._launcher(worker)
             timer = None
-            if orders.deadline is not None and isinstance(launcher, LocalLauncher):
+            if orders.deadline is not None and isinstance(launcher, STOPPABLE):
                 timer = threading.Timer(max(0.0, orders.deadline - time.time()), launcher.stopping)
                 timer.daemon = True
                 timer.start()
@@ -149,6 +158,9 @@ class Head:
                 for number, result in enumerate(asked["returned"]):
                     if result.status is JobStatus.FAILED:
                         log.info("worker %d ended: %s", number, scrubbed(str(result._return_value), self.url))
+            except UserError:  # once more would not mend it
+                if not self._is_over(shared, orders, asked):
+                    raise
             except Exception as error:  # a killed worker takes joblib's others with it
                 asked["error"] = scrubbed(f"{type(error).__name__}: {error}", self.url)
                 log.info("the launcher gave up (%s): once more", asked["error"].splitlines()[0][:200])
@@ -362,12 +374,12 @@ class Head:
 
         def stop(number: int, frame: FrameType | None) -> None:
             if asked["signal"] is not None:
-                if isinstance(asked["launcher"], LocalLauncher):
+                if isinstance(asked["launcher"], STOPPABLE):
                     asked["launcher"].kill()
                 raise KeyboardInterrupt
             asked["signal"] = number
             orders.stop.touch()  # the workers look for it, and signal themselves, once
-            if isinstance(asked["launcher"], LocalLauncher):
+            if isinstance(asked["launcher"], STOPPABLE):
                 asked["launcher"].stopping()
             log.info(
                 "%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name

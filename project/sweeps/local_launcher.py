@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
+
+from project.sweeps.jobs import Said, how_it_ended, lost, packed, returned, run_unpacked, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +47,13 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; of one that died for good the status is FAILED."""
-        import cloudpickle
-
-        setup_globals()
         assert self.config is not None
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         context: Any = mp.get_context("forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn")
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload(["project.runs.training", "project.sweeps.trial"])
             _start_server()
-        payload = cloudpickle.dumps((self.hydra_context, self.config, self.task_function, Singleton.get_state()))
+        payload = packed(self.hydra_context, self.config, self.task_function)
         results: dict[int, JobReturn] = {}
         pipes: dict[int, Any] = {}
         early: dict[int, int] = {}
@@ -79,16 +76,17 @@ class LocalLauncher(Launcher):
                 if process.exitcode is None:
                     continue
                 del self._processes[index]
-                result = _received(pipes[index])
-                if result is not None:
-                    results[index] = result
+                said = _received(pipes[index])
+                if said is not None:
+                    results[index] = returned(job_overrides[index], said)
                     continue
                 early[index] = early.get(index, 0) + 1 if time.monotonic() - begun[index] < 5 else 0
+                how = how_it_ended(process.exitcode)
                 if self.restarts and self._stopped is None and early[index] < QUICK_DEATHS:
-                    log.info("worker %d died (%s): started again", initial_job_idx + index, _how(process.exitcode))
+                    log.info("worker %d died (%s): started again", initial_job_idx + index, how)
                     start(index)
                 else:
-                    results[index] = _dead(list(job_overrides[index]), _how(process.exitcode))
+                    results[index] = lost(job_overrides[index], f"the worker died: {how}")
         return [results[index] for index in range(len(job_overrides))]
 
     def stopping(self) -> None:
@@ -120,57 +118,22 @@ def _start_server() -> None:
 
 def _work(payload: bytes, words: list[str], number: int, sender: Any) -> None:
     """One job, in a process of its own."""
-    import cloudpickle
-
     for stop in STOPS:  # what comes before the worker listens is not lost: the head leaves word for it
         signal.signal(stop, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    context, config, task, state = cloudpickle.loads(payload)
-    setup_globals()
-    Singleton.set_state(state)
-    job = context.config_loader.load_sweep_config(config, words)
-    with open_dict(job):
-        job.hydra.job.id = f"{job.hydra.job.name}_{number}"
-        job.hydra.job.num = number
-    HydraConfig.instance().set_config(job)
-    result = run_job(
-        hydra_context=context,
-        task_function=task,
-        config=job,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-        configure_logging=False,
-    )
+    said = run_unpacked(*unpacked(payload), words, number)
     with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
-        value = result._return_value  # in a few words: the pipe is read when this process has ended
-        sender.send((words, result.status.name, value if isinstance(value, int | float) else str(value)[:2000]))
+        sender.send(said)
     sender.close()
     sys.stdout.flush()
     sys.stderr.flush()
 
 
-def _received(pipe: Any) -> JobReturn | None:
+def _received(pipe: Any) -> Said | None:
     try:
-        words, status, value = pipe.recv()
+        said: Said = pipe.recv()
+        return said
     except (EOFError, OSError):
         return None
     finally:
         pipe.close()
-    result = JobReturn(overrides=words)
-    result.status = JobStatus[status]
-    result.return_value = value if result.status is JobStatus.COMPLETED else RuntimeError(value)
-    return result
-
-
-def _dead(words: list[str], how: str) -> JobReturn:
-    result = JobReturn(overrides=words)
-    result.status = JobStatus.FAILED
-    result.return_value = RuntimeError(f"the worker died: {how}")
-    return result
-
-
-def _how(code: int) -> str:
-    if code < 0:
-        name = signal.Signals(-code).name
-        return f"{name}; out of memory?" if name == "SIGKILL" else name
-    return f"exit code {code}"

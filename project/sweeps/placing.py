@@ -13,14 +13,19 @@ from project.sweeps.space import Space
 
 @dataclass(frozen=True)
 class Places:
-    """Of each worker the CPU threads, and of each its `CUDA_VISIBLE_DEVICES`; None: as they are."""
+    """Of each worker the CPU threads, and of each its `CUDA_VISIBLE_DEVICES`; None: as they are.
+
+    `here`: whether they are this machine's.
+    """
 
     threads: int | None
     gpus: list[str] | None
+    here: bool = True
 
     def said(self, workers: int) -> str:
         """In a line, for the person who started the sweep."""
-        threads = "" if self.threads is None else f", {self.threads} of {usable_cores()} cores each"
+        of_all = f" of {usable_cores()}" if self.here else ""
+        threads = "" if self.threads is None else f", {self.threads}{of_all} cores each"
         gpus = "" if self.gpus is None else f", GPU {' '.join(self.gpus)}"
         return f"{workers} worker{'s' if workers > 1 else ''}{threads}{gpus}"
 
@@ -46,7 +51,7 @@ def share_out(settings: Settings, local: bool, on_gpus: bool = True) -> Places:
             f"GPUs; take sweep.gpus_per_worker={devices}, or leave it out"
         )
     if not local:
-        return Places(threads, None)
+        return Places(threads, None, here=False)
     gpus = visible_gpus()
     if share is None and devices > 1 and gpus and on_gpus:
         share = devices

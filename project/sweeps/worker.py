@@ -86,7 +86,7 @@ class Worker:
         log.parent.mkdir(parents=True, exist_ok=True)
         done = 0
         with log.open("a", buffering=1, encoding="utf-8") as file, _said_to(file), living(orders.folder) as owner:
-            url = os.environ.get(STORAGE) or None
+            url = storage_url()
             shared = SharedStudy(settings.study_name, url, orders.folder, orders.directions, settings.heartbeat)
             shared.study.pruner = make_pruner(settings.pruner)
             points = grid_points(settings.sampler, orders.space)
@@ -115,6 +115,11 @@ class Worker:
                     if orders.parent is not None and os.getpid() == orders.parent[0]:
                         orders.stop.write_text(str(stopped.signal))  # the head's own process was asked
         return done
+
+    def stop(self) -> None:
+        """Ask this worker, as the head does; for launchers on machines that may not share the sweep's folder."""
+        self.orders.stop.parent.mkdir(parents=True, exist_ok=True)
+        self.orders.stop.touch()
 
     def _run(self, shared: SharedStudy, claim: Claim, compose: Composer) -> int:
         """Train one trial and tell what it came to; 1 if it is finished."""
@@ -147,7 +152,7 @@ class Worker:
 
     def _is_over(self, shared: SharedStudy) -> bool:
         orders, limit = self.orders, self.orders.settings.max_failures
-        if self._must_stop(time.time()):
+        if self.must_stop():
             return True
         return limit is not None and len(failures(shared, orders.began)) >= limit
 
@@ -165,7 +170,7 @@ class Worker:
                     with contextlib.suppress(Exception):  # a database may be away for a while
                         owner.beat()
                         shared.beat(self.claim)
-                if now - asked >= SECONDS_TO_STOP and self._must_stop(now):
+                if now - asked >= SECONDS_TO_STOP and self.must_stop():
                     first, asked = asked == 0, now
                     if not (first and self._was_asked()):
                         os.kill(os.getpid(), signal.SIGTERM)
@@ -184,10 +189,16 @@ class Worker:
 
         return self.leaves or Checkpoints.last_asked is not None
 
-    def _must_stop(self, now: float) -> bool:
-        orders = self.orders
+    def must_stop(self) -> bool:
+        """Whether the head, its end or the time says so."""
+        now, orders = time.time(), self.orders
         orphaned = orders.parent is not None and started(orders.parent[0]) != orders.parent[1]
         return orphaned or orders.stop.exists() or (orders.deadline is not None and now >= orders.deadline)
+
+
+def storage_url() -> str | None:
+    """The study's database, which only the environment of the head and its workers holds; None: the journal."""
+    return os.environ.get(STORAGE) or None
 
 
 def failures(shared: SharedStudy, since: float) -> list[Any]:

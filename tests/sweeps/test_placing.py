@@ -156,8 +156,8 @@ def test_without_gpus_none_is_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_cluster_s_scheduler_deals_out_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert places(8, local=False, threads=None) == Places(None, None)
-    assert places(8, gpus_per_worker=1, local=False, threads=3) == Places(3, None)
+    assert places(8, local=False, threads=None) == Places(None, None, here=False)
+    assert places(8, gpus_per_worker=1, local=False, threads=3) == Places(3, None, here=False)
 
 
 def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
