@@ -42,6 +42,7 @@ def test_it_names_every_choice() -> None:
         "scheduler",
         "trainer",
         "experiment",
+        "cluster",
         "sweep/sampler",
         "sweep/pruner",
     ):
@@ -100,6 +101,8 @@ def _run(folder: Path, command: str) -> None:
             words += ["data.batch_size=choice(8,16)"]
         if "lr_find" in command:
             words += ["model.net.depth=20", "data.train_images=300", "data.batch_size=8"]
+    if "cluster=" in command:  # tests/cluster sends such runs
+        words += ["--cfg", "job"]
     if words[2] == "project.benchmark":
         words += ["--quick", "--parts", "storage"]
     if words[2] == "project.tune":

@@ -98,8 +98,10 @@ def test_what_is_wrong_is_told_in_a_line(slurm: Slurm, tmp_path: Path) -> None:
     with command(slurm, tmp_path, *AS_JOBS, "trainer.accelerator=gpu") as failing:
         assert failing.wait(90) == 1  # the node's are none
     *_, how = said(tmp_path).strip().splitlines()
-    assert "The config says trainer.accelerator=gpu trainer.devices=1; this machine has 0 CUDA devices" in said(tmp_path)
-    assert re.fullmatch(r"error: job \d+ ended: failed; what it printed is above, and in \S+_0_log.out", how)
+    assert "The config says trainer.accelerator=gpu trainer.devices=1; this machine has 0 CUDA devices" in said(
+        tmp_path
+    )
+    assert re.fullmatch(r"error: job \d+ ended: failed; what it printed is above, and in \S+/slurm/\d+", how)
 
 
 def test_a_sweep_survives_a_preemption_a_dead_node_a_cancelled_worker_and_its_head_s_death(
