@@ -86,6 +86,23 @@ def test_a_run_goes_on_without_its_command_and_after_a_preemption_bit_for_bit(sl
     assert config.replace("/job", "/alone") == (tmp_path / "alone" / "config.yaml").read_text()
 
 
+def test_a_task_for_each_device_of_a_run_on_two_nodes(slurm: Slurm, tmp_path: Path) -> None:
+    pytest.importorskip("project.distributed")
+    length = ("trainer.max_epochs=2", "trainer.strategy=ddp", "model.net.dropout=0")
+    with command(slurm, tmp_path, *AS_JOBS, *length, "trainer.num_nodes=2", "folder=job") as waiting:
+        until(lambda: waiting.poll() is not None, 120)
+    assert waiting.returncode == 0, said(tmp_path)
+    assert re.search(r"^job \d+: runs on n\[\d-\d\]$", said(tmp_path), re.MULTILINE)
+    assert said(tmp_path).count("epoch   1/2") == 1
+    assert len(list((tmp_path / "job").glob("events.out.tfevents.*"))) == 1
+    alone = run_module("project.train", *TINY, *length, "folder=alone", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "job"))
+    assert (two["samples"], two["steps"]) == (one["samples"], one["steps"])
+    for name in ("train/loss", "val/loss", "test/loss"):
+        assert two[name] == pytest.approx(one[name], abs=1e-5), name
+
+
 def test_what_is_wrong_is_told_in_a_line(slurm: Slurm, tmp_path: Path) -> None:
     with command(slurm, tmp_path, *AS_JOBS, "cluster.partition=nowhere") as refused:
         assert refused.wait(60) == 1

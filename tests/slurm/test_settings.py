@@ -12,7 +12,6 @@ from project.errors import UserError
 from project.slurm.sending import parameters
 from project.slurm.settings import Slurm, Tasks, slurm_settings, tasks_of
 
-
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
