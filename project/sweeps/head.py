@@ -93,7 +93,7 @@ class Head:
         rehearse(self.settings, self.space, self.directions, self._compose)
         launcher = str(self.config.hydra.launcher._target_).rpartition(".")[2]
         self.local = launcher in HERE
-        if launcher == "SlurmLauncher" and config.get("cluster") is not None:
+        if launcher == "SlurmLauncher":
             prepare(config, self.settings)
         if launcher == "BasicLauncher" and self.settings.workers > 1:
             self.notes.append("hydra/launcher=basic runs one worker after another: sweep.workers=1")

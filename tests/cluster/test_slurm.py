@@ -88,7 +88,7 @@ def test_a_run_goes_on_without_its_command_and_after_a_preemption_bit_for_bit(sl
 
 def test_a_task_for_each_device_of_a_run_on_two_nodes(slurm: Slurm, tmp_path: Path) -> None:
     pytest.importorskip("project.distributed")
-    length = ("trainer.max_epochs=2", "trainer.strategy=ddp", "model.net.dropout=0")
+    length = ("trainer.max_epochs=2", "trainer.strategy=ddp", "optimizer=sgd", "optimizer.lr=0.01")
     with command(slurm, tmp_path, *AS_JOBS, *length, "trainer.num_nodes=2", "folder=job") as waiting:
         until(lambda: waiting.poll() is not None, 120)
     assert waiting.returncode == 0, said(tmp_path)
