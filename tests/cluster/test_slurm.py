@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.slurm.cluster import Slurm
 from tests.conftest import CONF, run_module
-from tests.sweeps.sweeping import SPACE, kill_all, rows, trials, until
+from tests.sweeps.sweeping import SPACE, journal, kill_all, rows, trials, until
 
 pytestmark = pytest.mark.slow
 
@@ -125,7 +125,7 @@ def test_a_sweep_survives_a_preemption_a_dead_node_a_cancelled_worker_and_its_he
     slurm: Slurm, tmp_path: Path
 ) -> None:
     folder = tmp_path / "sweep"
-    words = [*AS_JOBS, "sweep=default", "sweep.study_name=s", SPACE, "trainer.max_epochs=25", "sweep.heartbeat=1"]
+    words = [*AS_JOBS, "sweep=default", "sweep.study_name=s", SPACE, "trainer.max_epochs=25", "sweep.heartbeat=2"]
     words += ["+cluster.options.exclusive=true"]  # a node each
     words += ["sweep.n_trials=5", "sweep.workers=3", "sweep.pruner=null", f"hydra.sweep.dir={folder}"]
 
@@ -136,7 +136,7 @@ def test_a_sweep_survives_a_preemption_a_dead_node_a_cancelled_worker_and_its_he
         return {node: job for job, _, node in jobs if node in busy}
 
     with command(slurm, tmp_path, *words) as head:
-        until(lambda: (folder / "study").exists() and len(running()) == 3, 120)
+        until(lambda: journal(folder) is not None and len(running()) == 3, 120)
         until(lambda: all((folder / f"{number}/checkpoints/last.ckpt").exists() for number in range(3)), 60)
         head.send_signal(signal.SIGKILL)
         head.wait()
@@ -185,7 +185,8 @@ def test_a_head_takes_its_workers_along_and_ends_when_they_are_cancelled(slurm: 
 
 def _attempts(folder: Path) -> list[str | None]:
     """How the attempts at the first trial ended."""
-    found = trials(folder) if (folder / "study").exists() else []
+    study = journal(folder)
+    found = [] if study is None else study.get_trials()
     return [attempt["ended"] for attempt in found[0].system_attrs["sweep:attempts"]] if found else []
 
 
