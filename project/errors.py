@@ -42,3 +42,17 @@ class LostRank(UserError):
 
     def __reduce__(self) -> tuple[type["LostRank"], tuple[str, bool]]:
         return LostRank, (str(self), self.told)
+
+
+def stop_behind(error: BaseException) -> Stopped | None:
+    """The stop that `error` hides: it arrives anywhere, also where a library cleans up, and fails at that."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if isinstance(one, Stopped):
+            return one
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            left += [one.__cause__, one.__context__]
+    return None

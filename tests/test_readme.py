@@ -42,6 +42,7 @@ def test_it_names_every_choice() -> None:
         "scheduler",
         "trainer",
         "experiment",
+        "cluster",
         "sweep/sampler",
         "sweep/pruner",
     ):

@@ -83,7 +83,7 @@ def _show(job: str, log: Path, folder: Path) -> None:
         "CANCELLED": "",
         "OUT_OF_MEMORY": "; give it more with cluster.memory=",
         "TIMEOUT": "; a longer cluster.notice= gives it more time for its checkpoint",
-    }.get(state.name, f"; what it printed is above, and in {log}")
+    }.get(state.name, f"; what it printed is above, and in {log.parent}")
     raise UserError(f"job {job} ended: {state.said()}{hint}" + (f"\n{again}" if (folder / CONFIG).exists() else ""))
 
 

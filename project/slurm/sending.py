@@ -30,7 +30,7 @@ def send(jobs: Sequence[Callable[[], Any]], name: str, folder: Path, settings: S
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     executor = submitit.SlurmExecutor(folder=folder / "%j", max_num_timeout=0)  # we count ourselves
-    executor.update_parameters(**_parameters(name, settings, tasks))
+    executor.update_parameters(**parameters(name, settings, tasks))
     try:
         with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises
             sent = executor.map_array(_call, list(jobs)) if len(jobs) > 1 else [executor.submit(_call, jobs[0])]
@@ -56,8 +56,8 @@ def _call(job: Callable[[], Any]) -> Any:
     return job()
 
 
-def _parameters(name: str, settings: Slurm, tasks: Tasks) -> dict[str, Any]:
-    """As submitit calls them."""
+def parameters(name: str, settings: Slurm, tasks: Tasks) -> dict[str, Any]:
+    """What sbatch is told, as submitit calls it."""
     each = tasks.per_node * tasks.processes
     memory = settings.megabytes()
     wanted = {

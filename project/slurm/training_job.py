@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from project.errors import stop_behind
 from project.slurm.stops import go_on_later, stoppable
 
 CONFIG = "config.yaml"
@@ -60,4 +61,9 @@ def _run(module: str, words: list[str], typed: list[str]) -> int:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except Exception as error:
+        stop = stop_behind(error)
+        if stop is None:
+            raise
+        return 128 + stop.signal
     return 0

@@ -95,7 +95,7 @@ class Head:
         rehearse(self.settings, self.space, self.directions, self._compose)
         launcher = str(self.config.hydra.launcher._target_).rpartition(".")[2]
         self.local = launcher in HERE
-        if launcher == "SlurmLauncher" and config.get("cluster") is not None:
+        if launcher == "SlurmLauncher":
             prepare(config, self.settings)
         if launcher == "RayLauncher":
             cluster, _ = prepare_ray(config)

@@ -36,6 +36,8 @@ def prepare(config: DictConfig, settings: Settings) -> None:
     Raises:
         UserError: a wrong value; this machine cannot send jobs.
     """
+    if config.get("cluster") is None:
+        raise UserError("hydra/launcher=slurm does not say what a job asks for: take cluster=slurm")
     slurm = slurm_settings(config.cluster)
     tasks_of(_forked(config))
     if settings.gpus_per_worker is not None:

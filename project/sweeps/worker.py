@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from project.errors import NeverLogged, Stopped, UserError
+from project.errors import NeverLogged, Stopped, UserError, stop_behind
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points, make_pruner
 from project.sweeps.outcome import Failed, Outcome
@@ -142,6 +142,12 @@ class Worker:
             print(f"trial {claim.number} was taken over by another worker: left to it")
             return 0
         except Exception as error:
+            stop = stop_behind(error)
+            if stop is not None:
+                self.leaves = True
+                with _undisturbed():
+                    shared.give_back(claim)
+                raise stop from error
             outcome = _failure(error, folder)
         with _undisturbed():
             try:
@@ -175,6 +181,7 @@ class Worker:
                     if not (first and self._was_asked()):
                         os.kill(os.getpid(), signal.SIGTERM)
 
+        owner.beat()  # to import torch takes a while, and who takes a trial must not look dead
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:

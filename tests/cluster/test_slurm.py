@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.slurm.cluster import Slurm
 from tests.conftest import CONF, run_module
-from tests.sweeps.sweeping import SPACE, kill_all, rows, trials, until
+from tests.sweeps.sweeping import SPACE, journal, kill_all, rows, trials, until
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +86,23 @@ def test_a_run_goes_on_without_its_command_and_after_a_preemption_bit_for_bit(sl
     assert config.replace("/job", "/alone") == (tmp_path / "alone" / "config.yaml").read_text()
 
 
+def test_a_task_for_each_device_of_a_run_on_two_nodes(slurm: Slurm, tmp_path: Path) -> None:
+    pytest.importorskip("project.distributed")
+    length = ("trainer.max_epochs=2", "trainer.strategy=ddp", "optimizer=sgd", "optimizer.lr=0.01")
+    with command(slurm, tmp_path, *AS_JOBS, *length, "trainer.num_nodes=2", "folder=job") as waiting:
+        until(lambda: waiting.poll() is not None, 120)
+    assert waiting.returncode == 0, said(tmp_path)
+    assert re.search(r"^job \d+: runs on n\[\d-\d\]$", said(tmp_path), re.MULTILINE)
+    assert said(tmp_path).count("epoch   1/2") == 1
+    assert len(list((tmp_path / "job").glob("events.out.tfevents.*"))) == 1
+    alone = run_module("project.train", *TINY, *length, "folder=alone", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "job"))
+    assert (two["samples"], two["steps"]) == (one["samples"], one["steps"])
+    for name in ("train/loss", "val/loss", "test/loss"):
+        assert two[name] == pytest.approx(one[name], abs=1e-5), name
+
+
 def test_what_is_wrong_is_told_in_a_line(slurm: Slurm, tmp_path: Path) -> None:
     with command(slurm, tmp_path, *AS_JOBS, "cluster.partition=nowhere") as refused:
         assert refused.wait(60) == 1
@@ -97,17 +114,18 @@ def test_what_is_wrong_is_told_in_a_line(slurm: Slurm, tmp_path: Path) -> None:
     (tmp_path / "said").unlink()
     with command(slurm, tmp_path, *AS_JOBS, "trainer.accelerator=gpu") as failing:
         assert failing.wait(90) == 1  # the node's are none
-    *_, wrong, has, _, how = said(tmp_path).strip().splitlines()
-    assert wrong.startswith("error: trainer: ")
-    assert has.startswith("The config says trainer.accelerator=gpu trainer.devices=1; this machine has 0 CUDA devices")
-    assert re.fullmatch(r"error: job \d+ ended: failed; what it printed is above, and in \S+_0_log.out", how)
+    *_, how = said(tmp_path).strip().splitlines()
+    assert "The config says trainer.accelerator=gpu trainer.devices=1; this machine has 0 CUDA devices" in said(
+        tmp_path
+    )
+    assert re.fullmatch(r"error: job \d+ ended: failed; what it printed is above, and in \S+/slurm/\d+", how)
 
 
 def test_a_sweep_survives_a_preemption_a_dead_node_a_cancelled_worker_and_its_head_s_death(
     slurm: Slurm, tmp_path: Path
 ) -> None:
     folder = tmp_path / "sweep"
-    words = [*AS_JOBS, "sweep=default", "sweep.study_name=s", SPACE, "trainer.max_epochs=25", "sweep.heartbeat=1"]
+    words = [*AS_JOBS, "sweep=default", "sweep.study_name=s", SPACE, "trainer.max_epochs=25", "sweep.heartbeat=2"]
     words += ["+cluster.options.exclusive=true"]  # a node each
     words += ["sweep.n_trials=5", "sweep.workers=3", "sweep.pruner=null", f"hydra.sweep.dir={folder}"]
 
@@ -118,7 +136,7 @@ def test_a_sweep_survives_a_preemption_a_dead_node_a_cancelled_worker_and_its_he
         return {node: job for job, _, node in jobs if node in busy}
 
     with command(slurm, tmp_path, *words) as head:
-        until(lambda: (folder / "study").exists() and len(running()) == 3, 120)
+        until(lambda: journal(folder) is not None and len(running()) == 3, 120)
         until(lambda: all((folder / f"{number}/checkpoints/last.ckpt").exists() for number in range(3)), 60)
         head.send_signal(signal.SIGKILL)
         head.wait()
@@ -136,6 +154,40 @@ def test_a_sweep_survives_a_preemption_a_dead_node_a_cancelled_worker_and_its_he
     attempts = [[attempt["ended"] for attempt in trial.system_attrs["sweep:attempts"]] for trial in found]
     assert sorted(map(tuple, attempts)) == [("complete",)] * 2 + [("died", "complete")] + [("stopped", "complete")] * 2
     assert len({(row["number"], row["attempt"]) for row in rows(folder)}) == len(rows(folder)) == 8
+
+
+def test_a_head_takes_its_workers_along_and_ends_when_they_are_cancelled(slurm: Slurm, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    words = [*AS_JOBS, "sweep=default", "sweep.study_name=s", SPACE, "trainer.max_epochs=1000", "sweep.n_trials=2"]
+    words += ["sweep.workers=2", "cluster.array=1", f"hydra.sweep.dir={folder}"]
+
+    def ends(attempt: int) -> list[str | None]:
+        until(lambda: len(_attempts(folder)) == attempt, 90)
+        until(lambda: (folder / "0/checkpoints/last.ckpt").exists(), 60)
+        return _attempts(folder)
+
+    with command(slurm, tmp_path, *words) as head:
+        assert ends(1) == [None]
+        head.send_signal(signal.SIGINT)
+        assert head.wait(60) == 130
+    assert not slurm.jobs()
+    assert _attempts(folder) == ["stopped"]
+    assert "stopped with 0 of 2 trials finished. The same command goes on with it." in said(tmp_path)
+    with command(slurm, tmp_path, *words) as head:
+        assert ends(2) == ["stopped", None]
+        slurm.ask("scancel", "--user=root")
+        assert head.wait(60) == 1
+    assert not slurm.jobs()
+    assert _attempts(folder) == ["stopped", "stopped"]
+    *_, last = said(tmp_path).strip().splitlines()
+    assert last == f"error: all workers were cancelled (scancel). The same command goes on with the sweep: {folder}"
+
+
+def _attempts(folder: Path) -> list[str | None]:
+    """How the attempts at the first trial ended."""
+    study = journal(folder)
+    found = [] if study is None else study.get_trials()
+    return [attempt["ended"] for attempt in found[0].system_attrs["sweep:attempts"]] if found else []
 
 
 def _runs(trial: object) -> bool:

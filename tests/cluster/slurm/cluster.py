@@ -72,10 +72,10 @@ class Slurm:
         seen: dict[str, float] = {}
         while not self._ended.wait(0.5):
             for job, state, reason in self.jobs("%i %T %r"):
-                if state == "PENDING" and reason == "BeginTime":
-                    if time.monotonic() - seen.setdefault(job, time.monotonic()) > SECONDS_TO_DIE:
-                        self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
-                        del seen[job]
+                if (state, reason) != ("PENDING", "BeginTime"):
+                    seen.pop(job, None)
+                elif time.monotonic() - seen.setdefault(job, time.monotonic()) > SECONDS_TO_DIE:
+                    self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def _host_of(process: Path) -> str | None:
@@ -111,7 +111,9 @@ def running_slurm() -> Iterator[Slurm]:
 
 def _wait_for_nodes(slurm: Slurm, daemons: "subprocess.Popen[bytes]") -> None:
     end = time.monotonic() + 60
-    while not ((slurm.home / "started").exists() and slurm.ask("sinfo", "-h", "-p", "main", "-t", "idle", "-o", "%D") == "4"):
+    while not (
+        (slurm.home / "started").exists() and slurm.ask("sinfo", "-h", "-p", "main", "-t", "idle", "-o", "%D") == "4"
+    ):
         assert daemons.poll() is None, (slurm.home / "log").read_text()
         assert time.monotonic() < end, f"Slurm's nodes did not come up:\n{slurm.ask('sinfo')}"
         time.sleep(0.1)
