@@ -93,8 +93,9 @@ def is_alive(
     here = record["machine"] == this_machine()
     if here and (not _is_held(lock) or started(pid) != record["started"]):
         return False  # processes that it had forked may keep its lock a little longer
-    # a worker that ends takes its lock file with it; those of a database may share no folder with this one
-    silent = _is_silent(lock, heartbeat) if lock.exists() else stale is not False
+    # a worker that ends takes its lock file with it; those of a database may share no folder with this one, or one
+    # whose file system tells times late
+    silent = (_is_silent(lock, heartbeat) if lock.exists() else True) and stale is not False
     if not (silent and here):
         return not silent
     waited = time.monotonic()

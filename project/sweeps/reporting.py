@@ -1,8 +1,10 @@
 """What a training tells the study, from the process that trains."""
 
 import os
+import signal
 
 from project.sweeps.drawing import make_pruner
+from project.sweeps.patience import Away
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import Claim, Lost, SharedStudy
 
@@ -57,9 +59,19 @@ class Reporter:
     def report(self, number: int, value: float) -> bool:
         """Report the value of a validation; whether to stop.
 
+        A database that stays away asks the training to write its checkpoint and to stop, as a signal does.
+
         Raises:
             Lost: another worker has taken the trial.
         """
+        try:
+            return self._report(number, value)
+        except Away as away:
+            print(away)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
+
+    def _report(self, number: int, value: float) -> bool:
         shared = self._study()
         if not shared.owns(self.claim):
             raise Lost

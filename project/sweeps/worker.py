@@ -24,6 +24,7 @@ from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points, make_pruner
 from project.sweeps.outcome import Failed, Outcome
 from project.sweeps.owners import WORKERS, Owner, living, started
+from project.sweeps.patience import Away
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import Claim, Lost, SharedStudy
 from project.sweeps.space import Space
@@ -87,7 +88,10 @@ class Worker:
         done = 0
         with log.open("a", buffering=1, encoding="utf-8") as file, _said_to(file), living(orders.folder) as owner:
             url = os.environ.get(STORAGE) or None
-            shared = SharedStudy(settings.study_name, url, orders.folder, orders.directions, settings.heartbeat)
+            shared = SharedStudy.waited_for(
+                settings.study_name, url, orders.folder, orders.directions, settings.heartbeat, settings.patience, print
+            )
+            shared.patience.hurried = lambda: self._must_stop(time.time()) or self._was_asked()
             shared.study.pruner = make_pruner(settings.pruner)
             points = grid_points(settings.sampler, orders.space)
             compose = Composer(self.context.config_loader, self.master, orders.space.fixed)
@@ -106,6 +110,9 @@ class Worker:
                         done += self._run(shared, claim, compose)
                         self.claim = None
                         _heed_a_late_stop()
+                except Away as away:
+                    print(away)
+                    raise
                 except Exception:
                     traceback.print_exc()
                     raise
@@ -129,6 +136,8 @@ class Worker:
             with _undisturbed():
                 shared.give_back(claim)
             raise stopped if isinstance(stopped, Stopped) else Stopped("stopped", signal.SIGINT) from stopped
+        except Away:
+            raise  # the trial stays this worker's, which ends: the next one goes on with it
         except NeverLogged:
             with _undisturbed():
                 shared.give_back(claim)  # a mistake of the sweep, and not of this trial
@@ -162,8 +171,9 @@ class Worker:
                 now = time.time()
                 if now - beaten >= self.orders.settings.heartbeat:
                     beaten = now
-                    with contextlib.suppress(Exception):  # a database may be away for a while
+                    with contextlib.suppress(OSError):
                         owner.beat()
+                    with contextlib.suppress(Exception):  # a database may be away for a while
                         shared.beat(self.claim)
                 if now - asked >= SECONDS_TO_STOP and self._must_stop(now):
                     first, asked = asked == 0, now
