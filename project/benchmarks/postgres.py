@@ -1,4 +1,4 @@
-"""A PostgreSQL server of this machine's programs, on loopback, in a folder of its own, for as long as it is measured."""
+"""A PostgreSQL server of this machine's programs, on loopback, in a folder of its own, for as long as it is used."""
 
 import os
 import shutil
@@ -15,7 +15,9 @@ PROGRAMS = Path("/usr/lib/postgresql")
 
 def programs() -> Path | None:
     """Where the newest server's programs are; None: it is not installed."""
-    found = sorted(PROGRAMS.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0)
+    found = sorted(
+        PROGRAMS.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0
+    )
     if found:
         return found[-1].parent
     initdb = shutil.which("initdb")

@@ -108,5 +108,5 @@ def _reason(error: BaseException) -> str:
     from sqlalchemy import exc
 
     found = next((link for link in _chain(error) if isinstance(link, exc.DBAPIError)), None)
-    text = str(error if found is None else found.orig)
-    return " ".join(text.split())[:200]
+    text = str(error if found is None else found.orig).strip()
+    return " ".join(text.partition("\n")[0].split())[:200]

@@ -138,15 +138,15 @@ class SharedStudy:
         Args:
             points: of a grid, the parameters of every trial.
         """
-        tried = False
+        before: set[int] | None = None  # what the owner has, unless a try that was not answered gave it more
 
         def change() -> Claim | None:
-            nonlocal tried
+            nonlocal before
             trials = self.trials()
-            mine = [trial for trial in trials if tried and _is_owned(trial, owner)]
-            tried = True
-            if mine:  # the first try's: only its answer was lost
-                return Claim(mine[0]._trial_id, mine[0].number, len(attempts_of(mine[0])), owner)
+            mine = {trial.number: trial for trial in trials if _is_owned(trial, owner)}
+            before = set(mine) if before is None else before
+            for number in set(mine) - before:
+                return Claim(mine[number]._trial_id, number, len(attempts_of(mine[number])), owner)
             return self._claim(trials, owner, n_trials, max_retries, points)
 
         return self.locked(change)
@@ -180,6 +180,11 @@ class SharedStudy:
     def unfinished(self) -> bool:
         """Whether any trial runs or waits."""
         return any(not trial.state.is_finished() for trial in self.trials())
+
+    def abandoned(self) -> bool:
+        """Whether a trial waits for a worker: to be asked before `claim`, which workers enter one after another."""
+        trials = self.trials()
+        return any(trial.state is TrialState.WAITING for trial in trials) or bool(self._abandoned(trials))
 
     def trial(self, claim: Claim) -> Trial:
         """The trial that `claim` names, as Optuna hands it to an objective; parameters that it has are kept."""
@@ -226,11 +231,12 @@ class SharedStudy:
         """
 
         def change() -> None:
-            if self._told_already(claim, state):
+            trial = self.storage.get_trial(claim.trial_id)
+            if _has_told(trial, claim, state):  # and only the answer was lost
                 return
-            if not self.owns(claim):
+            if not _is_owned(trial, claim.owner):
                 raise Lost
-            self._close(claim, state.name.lower())
+            self._close(trial, state.name.lower())
             self.note(claim, **facts)
             self.study.tell(claim.number, None if values is None else list(values), state=state)
 
@@ -240,22 +246,12 @@ class SharedStudy:
         """Leave the trial to whoever asks next: it was stopped, and goes on from its checkpoint."""
 
         def change() -> None:
-            if self.owns(claim):
-                self._close(claim, STOPPED)
+            trial = self.storage.get_trial(claim.trial_id)
+            if _is_owned(trial, claim.owner):
+                self._close(trial, STOPPED)
                 self.storage.set_trial_system_attr(claim.trial_id, OWNER, None)
 
         self.locked(change)
-
-    def _told_already(self, claim: Claim, state: TrialState) -> bool:
-        """Whether this attempt has told what the trial came to, and only the answer was lost."""
-        trial = self.storage.get_trial(claim.trial_id)
-        attempts = attempts_of(trial)
-        return (
-            trial.state is state
-            and len(attempts) == claim.attempt
-            and attempts[-1]["worker"] == claim.owner.token
-            and attempts[-1]["ended"] == state.name.lower()
-        )
 
     def _abandoned(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
@@ -287,13 +283,20 @@ class SharedStudy:
         self.beat(claim)
         return claim
 
-    def _close(self, claim: Claim, how: str) -> None:
-        attempts = _closed(self.storage.get_trial(claim.trial_id), how)
-        self.storage.set_trial_system_attr(claim.trial_id, ATTEMPTS, attempts)
+    def _close(self, trial: FrozenTrial, how: str) -> None:
+        self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, _closed(trial, how))
 
 
 def _is_owned(trial: FrozenTrial, owner: Owner) -> bool:
     return trial.state is TrialState.RUNNING and (trial.system_attrs.get(OWNER) or {}).get("token") == owner.token
+
+
+def _has_told(trial: FrozenTrial, claim: Claim, state: TrialState) -> bool:
+    """Whether the claimed attempt has ended with this state."""
+    attempts = attempts_of(trial)
+    if trial.state is not state or len(attempts) != claim.attempt:
+        return False
+    return bool(attempts[-1]["worker"] == claim.owner.token and attempts[-1]["ended"] == state.name.lower())
 
 
 def attempts_of(trial: FrozenTrial) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from project.sweeps.shared_study import Claim, Lost, SharedStudy
 from project.sweeps.space import Space
 
 STORAGE = "PROJECT_SWEEP_STORAGE"  # in the environment: a database's URL may hold a password
-POLL = 0.5  # seconds
+POLL, LONGEST_POLL = 0.5, 5.0  # seconds
 SECONDS_TO_STOP = 60.0  # then once more, which ends a training at once
 
 Train = Callable[..., float]
@@ -102,9 +102,8 @@ class Worker:
                     while not self._is_over(shared):
                         claim = shared.claim(owner, settings.n_trials, settings.max_retries, points)
                         if claim is None:
-                            if not shared.unfinished():
+                            if not self._waits_for_another_s(shared):
                                 break
-                            time.sleep(POLL)  # another's trial may be left by its worker
                             continue
                         self.claim = claim
                         done += self._run(shared, claim, compose)
@@ -122,6 +121,17 @@ class Worker:
                     if orders.parent is not None and os.getpid() == orders.parent[0]:
                         orders.stop.write_text(str(stopped.signal))  # the head's own process was asked
         return done
+
+    def _waits_for_another_s(self, shared: SharedStudy) -> bool:
+        """Until a trial is left by its worker, or this one must stop; False: all are finished."""
+        wait = POLL
+        while shared.unfinished():
+            if self._is_over(shared) or shared.abandoned():
+                return True
+            time.sleep(wait)
+            if shared.on_server:  # hundreds of workers may be idle at a sweep's end
+                wait = min(1.2 * wait, LONGEST_POLL)
+        return False
 
     def _run(self, shared: SharedStudy, claim: Claim, compose: Composer) -> int:
         """Train one trial and tell what it came to; 1 if it is finished."""
