@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing as mp
+import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 from optuna.trial import TrialState, create_trial
 
 from project.benchmarks.postgres import programs, server
-from project.benchmarks.sweep_storage import _sampler, _space, _trial
+from project.benchmarks.sweep_storage import drawn_trial, new_sampler, searched
 from project.runs.tables import table
 from project.sweeps.drawing import make_pruner
 from project.sweeps.owners import living
@@ -61,7 +62,7 @@ def scale(how: Scale, url: str | None) -> Iterator[str]:
                 found = at_once(address, Path(place), f"{name} {workers}", workers, workers * how.each, how.reports)
                 rows.append(_row(name, workers, found))
         yield table(rows) + (
-            f"\ntrials that train nothing: claim, 5 parameters (TPE, constant liar), {how.reports} validations reported, "
+            f"\ntrials that train nothing: claim, 5 parameters (TPE, constant liar), {how.reports} validations, "
             "median pruner, tell; a trial's writes are its claim, parameters, facts, reports and end"
         )
         rows = [
@@ -132,7 +133,7 @@ def _work(
     try:
         shared = SharedStudy(study, url, folder, ["minimize"], 15)
         shared.study.pruner = make_pruner(PRUNER)
-        settings, space = Settings(study), _space()
+        settings, space = Settings(study), searched()
         ready.wait(300)
         with living(folder) as owner:
             while True:
@@ -141,7 +142,7 @@ def _work(
                 if claim is None:
                     break
                 with _timed(found["suggest"]):
-                    shared.draw_with(_sampler(claim.number))
+                    shared.draw_with(new_sampler(claim.number))
                     words = space.suggest(shared.trial(claim))
                     shared.note(claim, overrides=words, threads=1)
                 reporter, stop = Reporter(shared, claim, settings, 0, prunes=True), False
@@ -189,11 +190,9 @@ def _row(name: str, workers: int, found: Found) -> dict[str, Any]:
 
 def in_a_crowd(url: str | None, place: Path, study: str, crowd: int, how: Scale) -> dict[str, str]:
     """Milliseconds of the steps of one more worker, beside so many trials that run elsewhere."""
-    import random
-
     shared = SharedStudy(study, url, place / study, ["minimize"], 3600)
     shared.study.pruner = make_pruner(PRUNER)
-    space, draw = _space(), random.Random(0)
+    space, draw = searched(), random.Random(0)
     times: dict[str, list[float]] = {step: [] for step in ("claim", "suggest", "report", "tell")}
     with living(place / study) as owner:
         elsewhere = {**owner.record(), "machine": "elsewhere"}
@@ -207,7 +206,7 @@ def in_a_crowd(url: str | None, place: Path, study: str, crowd: int, how: Scale)
                 claim = shared.claim(owner, 10**9, 2)
             assert claim is not None
             with _timed(times["suggest"]):
-                shared.draw_with(_sampler(claim.number))
+                shared.draw_with(new_sampler(claim.number))
                 space.suggest(shared.trial(claim))
             with _timed(times["report"]):
                 Reporter(shared, claim, Settings(study), 0, prunes=True).report(1, 0.5)
@@ -217,7 +216,7 @@ def in_a_crowd(url: str | None, place: Path, study: str, crowd: int, how: Scale)
 
 
 def _running(space: Any, draw: Any, reports: int, owner: dict[str, Any]) -> Any:
-    drawn = _trial(space, draw)
+    drawn = drawn_trial(space, draw)
     attempt = {"worker": owner["token"], "machine": "elsewhere", "began": "2026-01-01T00:00:00", "ended": None}
     return create_trial(
         state=TrialState.RUNNING,
