@@ -65,7 +65,7 @@ def test_two_of_its_pods_do_one_sweep(tmp_path: Path, url: str) -> None:
     (container,) = pod()["containers"]
     secrets = {entry["name"]: url for entry in container["env"] if "valueFrom" in entry}
     assert list(secrets) == ["PROJECT_SWEEP_STORAGE"]
-    small = [word for word in TINY if not word.startswith(("sweep=", "model", "callbacks"))]
+    small = [word for word in TINY if not word.startswith(("sweep=", "model", "callbacks", "data.batch_size"))]
     words = [word.replace("/outputs", str(tmp_path)) for word in container["args"]]
     words += [*small, "data.batch_size=choice(16,32)", "sweep.n_trials=5", "sweep/sampler=random", "sweep/pruner=none"]
     words += ["trainer.max_epochs=1", "trainer.limit_train_batches=2"]

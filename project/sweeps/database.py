@@ -7,6 +7,7 @@ its beginning. Beside `shared_study.py` this file uses Optuna's private names.
 
 import contextlib
 import functools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any
 
 import sqlalchemy as sql
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
 
 from project.sweeps.patience import Patience
 
@@ -75,6 +78,22 @@ class Database(RDBStorage):
                 self._inside.now = False
                 self.scoped_session.remove()
 
+    def system_attr(self, trial_id: int, key: str, state: TrialState) -> Any:
+        """One system attribute, in one statement, of a trial in that state; None: there is none."""
+        trials, attributes = models.TrialModel, models.TrialSystemAttributeModel
+        question = (
+            sql.select(attributes.value_json)
+            .join(trials, trials.trial_id == attributes.trial_id)
+            .where(trials.trial_id == trial_id, trials.state == state, attributes.key == key)
+        )
+
+        def asked() -> Any:
+            with self.engine.connect() as connection:
+                return connection.execute(question).scalar()
+
+        found = self.patience.again(asked)
+        return None if found is None else json.loads(found)
+
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         """Of trials without a sign of life; none as long as the database itself may be why there was none."""
         silent = super()._get_stale_trial_ids(study_id)
@@ -127,10 +146,11 @@ Database._get_stale_trial_ids = _waiting(Database._get_stale_trial_ids)  # type:
 def engine_arguments(url: str) -> dict[str, Any]:
     """How the database is connected to: what the URL says itself comes first.
 
-    A worker keeps one connection, and takes a second while two of its threads write. Statements are prepared by no
-    name, which poolers that hand a connection on with every transaction would not know.
+    A worker keeps one connection, and takes a second while two of its threads write. That it still stands is not asked
+    before each use, since what fails is done again. Statements are prepared under no name, which poolers that hand a
+    connection on with every transaction would not know.
     """
-    arguments: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 3}
+    arguments: dict[str, Any] = {"pool_size": 1, "max_overflow": 3}
     address = sql.make_url(url)
     driver = address.get_driver_name()
     if address.get_backend_name() == "postgresql" and driver in DRIVERS_OF_LIBPQ:

@@ -163,7 +163,7 @@ class SharedStudy:
             attempts = _closed(trial, DIED)
             deaths = [attempt for attempt in attempts if attempt["ended"] == DIED]
             if len(deaths) <= max_retries:
-                return self._take(trial, owner, attempts)
+                return self._take(trial._trial_id, trial.number, owner, attempts)
             self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, attempts)
             reason = f"its worker died {len(deaths)} times (killed, out of memory, or the machine went down)"
             self.storage.set_trial_user_attr(trial._trial_id, "error", reason)
@@ -172,10 +172,11 @@ class SharedStudy:
             if trial.state is TrialState.WAITING and self.storage.set_trial_state_values(
                 trial._trial_id, TrialState.RUNNING
             ):
-                return self._take(trial, owner, [])
+                return self._take(trial._trial_id, trial.number, owner, [])
         if len(trials) >= n_trials:
             return None
-        return self._take(self._new(None if points is None else points[len(trials)]), owner, [])
+        number = len(trials)  # as Optuna counts
+        return self._take(self._new(None if points is None else points[number]), number, owner, [])
 
     def unfinished(self) -> bool:
         """Whether any trial runs or waits."""
@@ -199,8 +200,10 @@ class SharedStudy:
 
     def owns(self, claim: Claim) -> bool:
         """Whether the trial is still the claimant's to report on."""
-        trial = self.storage.get_trial(claim.trial_id)
-        return _is_owned(trial, claim.owner)
+        if self.on_server:  # asked with every report: one statement, where a whole trial takes seven
+            record = self.storage._backend.system_attr(claim.trial_id, OWNER, TrialState.RUNNING)  # type: ignore
+            return bool(record and record["token"] == claim.owner.token)
+        return _is_owned(self.storage.get_trial(claim.trial_id), claim.owner)
 
     def beat(self, claim: Claim | None) -> None:
         """A sign of life of the trial's worker, where the storage keeps them."""
@@ -269,17 +272,17 @@ class SharedStudy:
             )
         ]
 
-    def _new(self, point: dict[str, Any] | None) -> FrozenTrial:
+    def _new(self, point: dict[str, Any] | None) -> int:
         template = None
         if point is not None:
             template = create_trial(state=TrialState.RUNNING, system_attrs={"fixed_params": point})
-        return self.storage.get_trial(self.storage.create_new_trial(self.study_id, template))
+        return self.storage.create_new_trial(self.study_id, template)
 
-    def _take(self, trial: FrozenTrial, owner: Owner, attempts: list[dict[str, Any]]) -> Claim:
+    def _take(self, trial_id: int, number: int, owner: Owner, attempts: list[dict[str, Any]]) -> Claim:
         attempt = {"worker": owner.token, "machine": owner.machine.partition(" ")[0], "began": _now(), "ended": None}
-        self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, [*attempts, attempt])
-        self.storage.set_trial_system_attr(trial._trial_id, OWNER, owner.record())
-        claim = Claim(trial._trial_id, trial.number, len(attempts) + 1, owner)
+        self.storage.set_trial_system_attr(trial_id, ATTEMPTS, [*attempts, attempt])
+        self.storage.set_trial_system_attr(trial_id, OWNER, owner.record())
+        claim = Claim(trial_id, number, len(attempts) + 1, owner)
         self.beat(claim)
         return claim
 
