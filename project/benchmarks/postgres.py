@@ -5,12 +5,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 PROGRAMS = Path("/usr/lib/postgresql")
+SECONDS_TO_START = 120.0
 
 
 def programs() -> Path | None:
@@ -47,28 +49,38 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self.place, self.data = place, home / "data"
+        self.process: subprocess.Popen[bytes] | None = None
         make = ["-A", "scram-sha-256", "-U", "me", f"--pwfile={secret}", "--no-sync", "-E", "UTF8", "--locale=C"]
-        self._run(str(place / "initdb"), "-D", str(home / "data"), *make)
+        self._run("initdb", "-D", str(self.data), *make)
         secret.unlink()
-        self.control = [str(place / "pg_ctl"), "-D", str(home / "data"), "-w", "-s"]
-        local = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=''"]
-        self.options = " ".join([*local, *options])
+        self.options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", *options]
         self.url = f"postgresql+psycopg://me:{quote(password, safe='')}@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self._run(*self.control, "-l", str(self.home / "log"), "-o", self.options, "start")
+        """Start it, and wait until it answers. It ends with the thread that calls this, however that ends."""
+        ends_along = ["--pdeathsig=QUIT"] if shutil.which("setpriv") else []
+        as_owner = self.as_owner or (["setpriv"] if ends_along else [])
+        server = [str(self.place / "postgres"), "-D", str(self.data), "-p", str(self.port), *self.options]
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen([*as_owner, *ends_along, *server], cwd="/", stdout=log, stderr=log)
+        ready = [str(self.place / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        end = time.monotonic() + SECONDS_TO_START
+        while subprocess.run(ready, cwd="/").returncode != 0:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"PostgreSQL did not start:\n{(self.home / 'log').read_text()[-2000:]}")
+            time.sleep(0.1)
 
     def stop(self, how: str = "fast") -> None:
-        """Stop it: `fast` ends its connections, `immediate` is like a crash."""
-        self._run(*self.control, "-m", how, "stop")
+        """Stop it, if it runs: `fast` ends its connections, `immediate` is like a crash."""
+        if self.process is not None:
+            self._run("pg_ctl", "-D", str(self.data), "-w", "-s", "-m", how, "stop")
+            self.process.wait(SECONDS_TO_START)
+            self.process = None
 
-    def runs(self) -> bool:
-        """Whether it has been started, and not stopped."""
-        return (self.home / "data" / "postmaster.pid").exists()
-
-    def _run(self, *command: str) -> None:
-        subprocess.run([*self.as_owner, *command], check=True, cwd="/", stdout=subprocess.DEVNULL, timeout=120)
+    def _run(self, program: str, *words: str) -> None:
+        command = [*self.as_owner, str(self.place / program), *words]
+        subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, timeout=SECONDS_TO_START)
 
 
 @contextmanager
@@ -80,6 +92,5 @@ def server(password: str, *options: str) -> Iterator[Server]:
         made.start()
         yield made
     finally:
-        if made.runs():
-            made.stop("immediate")
+        made.stop("immediate")
         shutil.rmtree(home, ignore_errors=True)

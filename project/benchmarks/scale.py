@@ -24,6 +24,7 @@ from project.sweeps.settings import Settings
 from project.sweeps.shared_study import OWNER, SharedStudy
 
 PRUNER = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 5, "n_warmup_steps": 2}
+HEARTBEAT = 3600.0  # seconds: nobody beats here, and nobody is to be taken for dead
 Found = dict[str, Any]
 
 
@@ -97,7 +98,7 @@ def at_once(url: str | None, place: Path, study: str, workers: int, trials: int,
         `numbers` of the trials that were trained, and the `errors`.
     """
     folder = place / study
-    SharedStudy(study, url, folder, ["minimize"], 15)  # tables are there
+    SharedStudy(study, url, folder, ["minimize"], HEARTBEAT)  # tables are there
     context = mp.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     ready = context.Barrier(workers + 1)
@@ -131,7 +132,7 @@ def _work(
 ) -> None:
     found: dict[str, list[Any]] = {name: [] for name in ("claim", "suggest", "report", "tell", "numbers", "errors")}
     try:
-        shared = SharedStudy(study, url, folder, ["minimize"], 15)
+        shared = SharedStudy(study, url, folder, ["minimize"], HEARTBEAT)
         shared.study.pruner = make_pruner(PRUNER)
         settings, space = Settings(study), searched()
         ready.wait(300)
@@ -190,7 +191,7 @@ def _row(name: str, workers: int, found: Found) -> dict[str, Any]:
 
 def in_a_crowd(url: str | None, place: Path, study: str, crowd: int, how: Scale) -> dict[str, str]:
     """Milliseconds of the steps of one more worker, beside so many trials that run elsewhere."""
-    shared = SharedStudy(study, url, place / study, ["minimize"], 3600)
+    shared = SharedStudy(study, url, place / study, ["minimize"], HEARTBEAT)
     shared.study.pruner = make_pruner(PRUNER)
     space, draw = searched(), random.Random(0)
     times: dict[str, list[float]] = {step: [] for step in ("claim", "suggest", "report", "tell")}

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from optuna.trial import TrialState
 
 from project.benchmarks.postgres import Server
 from project.errors import UserError
-from project.sweeps.database import LOCKS, engine_arguments
+from project.sweeps.database import LOCKS, Database, engine_arguments
 from project.sweeps.outcome import Outcome
 from project.sweeps.owners import Owner, living
 from project.sweeps.patience import Away, Patience
@@ -154,35 +155,37 @@ def test_a_claim_that_is_undone_leaves_no_trial_behind(
     assert [trial.number for trial in opened(server.url, "undone", tmp_path).trials()] == [0]
 
 
-def test_what_is_said_of_a_restart_and_who_is_taken_for_dead_after_it(tmp_path: Path, server: Server) -> None:
+def test_what_is_said_of_a_restart_and_who_is_taken_for_dead_after_it(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
-    shared = SharedStudy("restart", server.url, tmp_path, ["minimize"], 1.0, 60, told.append)  # 4 s of grace
+    shared = opened(server.url, "restart", tmp_path, told=told.append)
     with living(tmp_path) as owner, living(tmp_path) as another:
         claim = shared.claim(far(owner), 1, 1)
         assert claim is not None
         server.stop("immediate")
         began = time.monotonic()
-        with process(lambda send: _start_later(server, 5.0)):
-            assert [trial.number for trial in shared.trials()] == [0]
-            assert 4.5 < time.monotonic() - began < 60
+        with ThreadPoolExecutor(1) as waiting:
+            found = waiting.submit(shared.trials)
+            time.sleep(2)
+            server.start()
+            assert [trial.number for trial in found.result(60)] == [0]
+            assert time.monotonic() - began > 2
         assert len(told) == 2
         assert told[0].startswith("the database is away: trying again for up to 60 s (connection failed: ")
         assert told[1].startswith("the database is back after ")
-        # nobody could beat for longer than the 4 s that make a worker a dead one
+        shared.locked(lambda: _silence(shared, claim))  # as after an outage of an hour, in which nobody could beat
         assert not shared.abandoned()
-        assert not opened(server.url, "restart", tmp_path).abandoned()  # nor for one who comes only now
-        shared.beat(claim)
-        assert shared.claim(another, 1, 1) is None
-        time.sleep(5.5)
-        taken = shared.claim(another, 1, 1)  # it has been silent, with the server up
+        newcomer = opened(server.url, "restart", tmp_path)  # who has missed nothing
+        assert not newcomer.abandoned()
+        monkeypatch.setattr(Database, "_age", lambda self: 1e6)
+        assert not shared.abandoned()  # it remembers
+        assert newcomer.abandoned()
+        taken = newcomer.claim(another, 1, 1)
         assert taken is not None
         assert (taken.number, taken.attempt) == (0, 2)
         assert not shared.owns(claim)
-
-
-def _start_later(server: Server, seconds: float) -> None:
-    time.sleep(seconds)
-    server.start()
+        assert newcomer.owns(taken)
 
 
 def test_a_parameter_is_the_same_for_the_worker_that_takes_over_and_shares_no_folder(
@@ -196,7 +199,7 @@ def test_a_parameter_is_the_same_for_the_worker_that_takes_over_and_shares_no_fo
         one.trial(claim).report(0.5, 1)
         assert two.claim(another, 1, 1) is None  # it beats, on another host
         two.locked(lambda: _silence(two, claim))
-        until(two.abandoned, 20)
+        until(two.abandoned, 20)  # the server has run for long enough
         taken = two.claim(another, 1, 1)
         assert taken is not None
         assert taken.attempt == 2
