@@ -16,6 +16,9 @@ NAMES = {
     "callbacks": "what each default callback costs a training, in per cent of it",
     "sweep": "our sweeps against batches, of trainings that only sleep; overhead, storage, locks, pruning",
 }
+ALONE = {  # not part of all
+    "scale": "a study that many workers share, or that has 1,000 trials running, on every storage that there is here",
+}
 SWEEP_PARTS = ("wall", "busy", "overhead", "storage", "locks", "pruning")
 
 
@@ -24,8 +27,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m project.benchmark", description=main.__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    helps = "\n".join(f"{name}: {what}" for name, what in NAMES.items())
-    parser.add_argument("name", choices=[*NAMES, "all"], help=f"{helps}\nall: all of it, in 20 minutes on 2 cores")
+    helps = "\n".join(f"{name}: {what}" for name, what in (NAMES | ALONE).items())
+    parser.add_argument(
+        "name", choices=[*NAMES, *ALONE, "all"], help=f"{helps}\nall: all but scale, in 20 minutes on 2 cores"
+    )
     parser.add_argument("--repeats", type=int, help="measurements of each side (default: 5; of all: as time allows)")
     parser.add_argument("--images", type=int, default=20_000, help="input: images in memory (default: 20000)")
     parser.add_argument("--compile", nargs="*", default=[], metavar="CELL", help="recurrent: cells to compile as well")

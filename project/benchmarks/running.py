@@ -1,6 +1,7 @@
 """Runs the benchmarks that the command line names, and keeps what they found."""
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,6 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.name == "sweep":
         for text in _sweep_texts(arguments):
             print(text, flush=True)
+        return
+    if arguments.name == "scale":
+        _scale(quick=arguments.quick)
         return
     if arguments.name == "all":
         _all(arguments)
@@ -111,6 +115,15 @@ def _sweep_texts(arguments: argparse.Namespace) -> Iterator[str]:
 
     scale = SMALL if arguments.quick else Scale(repeats=arguments.repeats or REPEATS)
     return sweeps(arguments.parts, scale, arguments.json)
+
+
+def _scale(quick: bool) -> None:
+    from project.benchmarks.scale import QUICK as FEW
+    from project.benchmarks.scale import Scale, scale
+
+    for text in scale(FEW if quick else Scale(), os.environ.get("PROJECT_SWEEP_STORAGE") or None):
+        print(f"{text}\n", flush=True)
+    print(conditions(0))
 
 
 def _imports() -> str:

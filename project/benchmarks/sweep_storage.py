@@ -48,21 +48,21 @@ def ask_and_tell(folder: Path, sizes: list[int], repeats: int) -> tuple[dict[str
         The medians, and a table of them.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space, draw = _space(), random.Random(0)
+    space, draw = searched(), random.Random(0)
     shared = _open(folder / "ours")
-    memory = optuna.create_study(sampler=_sampler(0))
+    memory = optuna.create_study(sampler=new_sampler(0))
     figures: dict[str, dict[str, float]] = {
         name: {} for name in ("ours", "ask", "suggest", "tell", "journal", "memory")
     }
     with living(folder / "ours") as owner:
         for size in sizes:
-            trials = [_trial(space, draw) for _ in range(size - len(shared.trials()))]
+            trials = [drawn_trial(space, draw) for _ in range(size - len(shared.trials()))]
             shared.study.add_trials(trials)
             memory.add_trials(trials)
             copy = folder / f"{size}.journal"
             shutil.copy(folder / "ours" / JOURNAL, copy)  # the file's form is Optuna's own
             journal = optuna.load_study(
-                study_name="speed", storage=JournalStorage(JournalFileBackend(str(copy))), sampler=_sampler(0)
+                study_name="speed", storage=JournalStorage(JournalFileBackend(str(copy))), sampler=new_sampler(0)
             )
             times: dict[str, list[float]] = {name: [] for name in figures}
             for repeat in range(repeats + 1):
@@ -91,12 +91,12 @@ def ask_and_tell(folder: Path, sizes: list[int], repeats: int) -> tuple[dict[str
     return figures, f"{table(rows)}\n{what}; medians of {repeats} turns"
 
 
-def _space() -> Space:
+def searched() -> Space:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return parse({}, SPACE, GlobalHydra.instance().config_loader())
 
 
-def _sampler(number: int) -> BaseSampler:
+def new_sampler(number: int) -> BaseSampler:
     """As a worker makes it for every trial."""
     sampler = sampler_for(OmegaConf.to_container(OmegaConf.load(SAMPLER)), 0, number)  # type: ignore[arg-type]
     assert sampler is not None
@@ -107,7 +107,7 @@ def _open(folder: Path) -> SharedStudy:
     return SharedStudy("speed", None, folder, ["minimize"], heartbeat=15)
 
 
-def _trial(space: Space, draw: random.Random) -> optuna.trial.FrozenTrial:
+def drawn_trial(space: Space, draw: random.Random) -> optuna.trial.FrozenTrial:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=draw.randrange(2**32)))
     drawn = study.ask(space.distributions)
     return create_trial(params=drawn.params, distributions=space.distributions, value=draw.random())
@@ -119,7 +119,7 @@ def _one_of_ours(shared: SharedStudy, owner: Owner, space: Space, number: int) -
     claim = shared.claim(owner, MANY, 0)
     assert claim is not None
     asked = time.perf_counter()
-    shared.draw_with(_sampler(claim.number))
+    shared.draw_with(new_sampler(claim.number))
     space.suggest(shared.trial(claim))
     suggested = time.perf_counter()
     shared.finish(claim, TrialState.COMPLETE, [random.Random(number).random()])

@@ -35,6 +35,8 @@ from project.sweeps.drawing import grid_points
 from project.sweeps.functions import function
 from project.sweeps.local_launcher import LocalLauncher
 from project.sweeps.owners import WORKERS, started
+from project.sweeps.passwords import scrubbed
+from project.sweeps.patience import Away
 from project.sweeps.placing import Places, add_devices, share_out
 from project.sweeps.rehearsal import rehearse
 from project.sweeps.results import write_results
@@ -43,7 +45,6 @@ from project.sweeps.shared_study import SharedStudy
 from project.sweeps.shown import Shown
 from project.sweeps.slurm_launcher import SlurmLauncher, prepare
 from project.sweeps.space import Space, override, parse, values_of
-from project.sweeps.storage import scrubbed
 from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ class Head:
     def __init__(self, context: HydraContext, config: DictConfig, train: Train, words: list[str]) -> None:
         HydraConfig.instance().set_config(config)
         self.context, self.config, self.train = context, config, train
-        self.url = None if config.sweep.get("storage") is None else str(config.sweep.storage)
+        given = config.sweep.get("storage")
+        self.url = str(given) if given is not None else os.environ.get(STORAGE) or None
         check(config, [], "train")
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
         self.settings = _settings(config)
@@ -115,12 +117,12 @@ class Head:
             Stopped: Ctrl-C or SIGTERM; the same command goes on.
             UserError: too many trials failed, or no worker could be started.
         """
-        os.environ[STORAGE] = self.url or ""
-        shared, note = self._study()
-        with logged_to(self.folder / "sweep.log"):
-            for line in (*self.notes, *([note] if note else [])):
-                log.info(line)
-            return self._run(shared)
+        with _storage_known(self.url):
+            shared, note = self._study()
+            with logged_to(self.folder / "sweep.log"):
+                for line in (*self.notes, *([note] if note else [])):
+                    log.info(line)
+                return self._run(shared)
 
     def _run(self, shared: SharedStudy) -> float | None:
         settings, places = self.settings, self.places
@@ -138,6 +140,8 @@ class Head:
             for write in (self._write, self._report):
                 try:
                     write(shared)
+                except Away:  # which is told once, at the end
+                    pass
                 except Exception as error:  # what the sweep came to is in the study, and must be told
                     log.warning("%s was not written: %s", write.__name__, scrubbed(str(error), self.url))
         return self._end(shared, orders, asked)
@@ -288,7 +292,7 @@ class Head:
                     self.config.hydra.sweep.dir = str(self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             name, beat = self.settings.study_name, self.settings.heartbeat
-            shared = SharedStudy(name, self.url, self.folder, self.directions, beat)
+            shared = SharedStudy(name, self.url, self.folder, self.directions, beat, self.settings.patience, log.info)
             changed = self._changed(shared)
             if not changed:
                 said = f"{first} is the study of another command, so this one is {name}" if number > 1 else ""
@@ -312,18 +316,25 @@ class Head:
             "sweep.seeds": str(self.settings.seeds),
         }
         now = {key: value for key, value in now.items() if key not in HOW_AND_WHERE}
-        with shared.lock():
+
+        def change() -> Any:
             before = shared.study.user_attrs.get(OF_A_SWEEP)
-            if before is None:
-                if any(path.name.isdigit() and (path / CONFIG).exists() for path in self.folder.iterdir()):
-                    return [f"{self.folder} holds the trials of a study that is not in this storage"]
+            if before is None and not self._holds_trials():
                 shared.study.set_user_attr(OF_A_SWEEP, now)
-                return []
+                return now
+            return before
+
+        before = shared.locked(change)
+        if before is None:
+            return [f"{self.folder} holds the trials of a study that is not in this storage"]
         return [
             f"{key}: {before.get(key, 'not given')} before, {now.get(key, 'not given')} now"
             for key in dict.fromkeys([*before, *now])
             if before.get(key) != now.get(key)
         ]
+
+    def _holds_trials(self) -> bool:
+        return any(path.name.isdigit() and (path / CONFIG).exists() for path in self.folder.iterdir())
 
     def _orders(self, places: Places, local: bool) -> Orders:
         began = time.time()
@@ -408,6 +419,20 @@ def _settings(config: DictConfig) -> Settings:
         cause = error.__cause__ or error
         raise UserError(" ".join(str(cause).split())) from error
     return settings
+
+
+@contextmanager
+def _storage_known(url: str | None) -> Iterator[None]:
+    """The storage's URL in the environment, from which the workers take it."""
+    before = os.environ.get(STORAGE)
+    os.environ[STORAGE] = url or ""
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[STORAGE]
+        else:
+            os.environ[STORAGE] = before
 
 
 def _value_of(cfg: DictConfig, key: str) -> Any:

@@ -87,14 +87,17 @@ def is_alive(
     """
     if record is None:
         return False
+    here = record["machine"] == this_machine()
+    if not here and stale is False:
+        return True  # without a look at the files of a thousand workers, on a file server
     lock, pid = Path(record["lock"]), int(record["pid"])
     if folder is not None and not lock.exists():  # the sweep's folder may have another name here
         lock = folder / WORKERS / lock.name
-    here = record["machine"] == this_machine()
     if here and (not _is_held(lock) or started(pid) != record["started"]):
         return False  # processes that it had forked may keep its lock a little longer
-    # a worker that ends takes its lock file with it; those of a database may share no folder with this one
-    silent = _is_silent(lock, heartbeat) if lock.exists() else stale is not False
+    # a worker that ends takes its lock file with it; those of a database may share no folder with this one, or one
+    # whose file system tells times late
+    silent = (not lock.exists() or _is_silent(lock, heartbeat)) and stale is not False
     if not (silent and here):
         return not silent
     waited = time.monotonic()

@@ -12,8 +12,9 @@ from project.errors import UserError
 from project.sweeps.figures import sections
 from project.sweeps.frozen import frozen
 from project.sweeps.page import Told, page
+from project.sweeps.passwords import masked, scrubbed
 from project.sweeps.results import best_trial
-from project.sweeps.storage import JOURNAL, masked, open_storage, scrubbed
+from project.sweeps.storage import JOURNAL, open_storage
 
 REPORT = "report.html"
 STORAGE = "sweep.storage="

@@ -1,8 +1,12 @@
 """What a training tells the study, from the process that trains."""
 
 import os
+import signal
+
+from optuna import Trial
 
 from project.sweeps.drawing import make_pruner
+from project.sweeps.patience import Away
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import Claim, Lost, SharedStudy
 
@@ -34,6 +38,7 @@ class Reporter:
         self.per_seed = per_seed
         self.expected: int | None = None
         self.facts: dict[str, int | None] = {}
+        self._trial: Trial | None = None
 
     def began(self, parameters: int, validations: int | None) -> None:
         """Note how large the network is, and how many validations to expect.
@@ -57,15 +62,25 @@ class Reporter:
     def report(self, number: int, value: float) -> bool:
         """Report the value of a validation; whether to stop.
 
+        A database that stays away asks the training to write its checkpoint and to stop, as a signal does.
+
         Raises:
             Lost: another worker has taken the trial.
         """
+        try:
+            return self._report(number, value)
+        except Away as away:
+            print(away)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return False
+
+    def _report(self, number: int, value: float) -> bool:
         shared = self._study()
         if not shared.owns(self.claim):
             raise Lost
         if not self.prunes or (self.index > 0 and self.expected is None):
             return False
-        trial = shared.trial(self.claim)
+        trial = self._trial = self._trial or shared.trial(self.claim)
         trial.report(value, number if self.index == 0 else self.index * (self.expected or 0) + number)
         stop = trial.should_prune()
         if stop and os.getpid() != self.worker:
@@ -75,6 +90,6 @@ class Reporter:
     def _study(self) -> SharedStudy:
         if os.getpid() != self.here:
             self.here = os.getpid()
-            self.shared = self.shared.opened_again()
+            self.shared, self._trial = self.shared.opened_again(), None
             self.shared.study.pruner = make_pruner(self.settings.pruner)
         return self.shared

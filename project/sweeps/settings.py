@@ -29,6 +29,8 @@ class Settings:
         gpus_per_worker: share of a GPU, or number of GPUs, that each worker sees; None: the GPUs are dealt out evenly.
         threads_per_worker: CPU threads of each worker; None: the cores are shared out evenly.
         heartbeat: seconds between a worker's signs of life; four without one on another machine, and it counts as dead.
+        patience: seconds for which every process waits for a database that is away, before it writes its checkpoint and
+            stops.
         sampler: how parameters are drawn: the class of an Optuna sampler (`_target_`) and its arguments.
         pruner: when a trial is stopped early: the same of an Optuna pruner; None: never.
     """
@@ -52,6 +54,7 @@ class Settings:
     gpus_per_worker: float | None = None
     threads_per_worker: int | None = None
     heartbeat: float = 15.0
+    patience: float = 240.0
     sampler: dict[str, Any] | None = None
     pruner: dict[str, Any] | None = None
 
@@ -59,15 +62,8 @@ class Settings:
         for name, least in (("n_trials", 1), ("workers", 1), ("seeds", 1), ("max_retries", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"sweep.{name} must be at least {least}, got {getattr(self, name)}")
-        for name in (
-            "max_failures",
-            "max_parameters",
-            "timeout",
-            "heartbeat",
-            "devices_per_trial",
-            "gpus_per_worker",
-            "threads_per_worker",
-        ):
+        positive = ("max_failures", "max_parameters", "timeout", "heartbeat", "patience", "devices_per_trial")
+        for name in (*positive, "gpus_per_worker", "threads_per_worker"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"sweep.{name} must be positive, got {value}")

@@ -2,15 +2,17 @@
 
 A trial keeps its number, its folder and its parameters for life. When its worker dies, another takes it up where its
 last checkpoint stands; so the study ends with exactly `n_trials` trials, whoever was killed on the way. Everything that
-decides who does what happens under one lock. Optuna's private names are used in this file only (and in `space.py` one).
+decides who does what happens under one lock. Optuna's private names are used here and in `database.py` only (and in
+`space.py` one).
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna import Trial
@@ -19,10 +21,11 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from project.errors import UserError
 from project.sweeps.owners import Owner, is_alive
-from project.sweeps.storage import open_storage, study_lock
+from project.sweeps.patience import PATIENCE, Patience
+from project.sweeps.storage import is_a_server, open_storage, study_lock
 
+T = TypeVar("T")
 OWNER, ATTEMPTS = "sweep:owner", "sweep:attempts"  # system attributes of a trial
 DIED, STOPPED = "died", "stopped"
 
@@ -50,37 +53,78 @@ class SharedStudy:
         folder: the sweep's.
         directions: `maximize` or `minimize`, for each objective.
         heartbeat: seconds between two signs of life of a worker.
+        patience: seconds for which a database server that is away is waited for, once it has answered.
+        told: takes a line when it is missed, and when it is back; None: `print`.
     """
 
-    def __init__(self, name: str, url: str | None, folder: Path, directions: Sequence[str], heartbeat: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str | None,
+        folder: Path,
+        directions: Sequence[str],
+        heartbeat: float,
+        patience: float = PATIENCE,
+        told: Callable[[str], None] | None = None,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._arguments = (name, url, folder, directions, heartbeat)
+        self._arguments = (name, url, folder, directions, heartbeat, patience, told)
         self.folder, self.heartbeat = folder, heartbeat
-        if url is None or url.startswith("sqlite"):
+        self.patience = Patience(patience, url or "", told)
+        self.lock: Callable[[], AbstractContextManager[Any]]
+        if is_a_server(url):
+            storage = open_storage(url, folder, heartbeat, self.patience)
+            self.lock = partial(storage.changing, name)  # type: ignore[attr-defined]
+        else:
             self.lock = study_lock(url, folder, name)
             with self.lock():  # tables are not made at once
                 storage = open_storage(url, folder, heartbeat)
-        else:
-            try:
-                storage = open_storage(url, folder, heartbeat)
-            except UserError:
-                time.sleep(1)  # another may be making the tables
-                storage = open_storage(url, folder, heartbeat)
-            self.lock = study_lock(url, folder, name)
-        with self.lock():
-            self.study = optuna.create_study(
+        self.on_server = is_a_server(url)
+        self.study = self.locked(
+            lambda: optuna.create_study(
                 study_name=name,
                 storage=storage,
                 directions=[StudyDirection[direction.upper()] for direction in directions],
                 load_if_exists=True,
             )
+        )
         self.storage: BaseStorage = self.study._storage
         self.study_id = self.study._study_id
         self.beats_in_storage = isinstance(storage, RDBStorage)
 
+    @classmethod
+    def waited_for(cls, *arguments: Any) -> "SharedStudy":
+        """A study that another process has made: its server is waited for from the first moment on."""
+        url, patience = arguments[1], arguments[5]
+        return Patience(patience, url or "", arguments[6]).again(lambda: cls(*arguments))
+
     def opened_again(self) -> "SharedStudy":
         """The same study over a connection of its own: for a process that was forked from this one."""
-        return SharedStudy(*self._arguments)
+        return SharedStudy.waited_for(*self._arguments)
+
+    def locked(self, change: Callable[[], T]) -> T:
+        """What `change` returns, which nobody else changes the study beside. On a server it is a transaction, and done
+        once more if the connection was lost, perhaps after it had succeeded: it must know what it has done already.
+
+        Raises:
+            Away: a server was waited for in vain.
+        """
+
+        def once() -> T:
+            try:
+                with self.lock():
+                    return change()
+            except BaseException:
+                if self.on_server and hasattr(self, "storage"):
+                    self._forget()
+                raise
+
+        return self.patience.again(once) if self.on_server else once()
+
+    def _forget(self) -> None:
+        """What Optuna remembers of a transaction that was undone: a trial's number is another's by then."""
+        for memory in ("_studies", "_trial_id_to_study_id_and_number", "_study_id_and_number_to_trial_id"):
+            getattr(self.storage, memory).clear()
 
     def trials(self) -> list[FrozenTrial]:
         """All trials as they are now, not to be changed."""
@@ -94,29 +138,54 @@ class SharedStudy:
         Args:
             points: of a grid, the parameters of every trial.
         """
-        with self.lock():
+        before: set[int] | None = None  # what the owner has, unless a try that was not answered gave it more
+
+        def change() -> Claim | None:
+            nonlocal before
             trials = self.trials()
-            for trial in self._abandoned(trials):
-                attempts = _closed(trial, DIED)
-                deaths = [attempt for attempt in attempts if attempt["ended"] == DIED]
-                if len(deaths) <= max_retries:
-                    return self._take(trial, owner, attempts)
-                self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, attempts)
-                reason = f"its worker died {len(deaths)} times (killed, out of memory, or the machine went down)"
-                self.storage.set_trial_user_attr(trial._trial_id, "error", reason)
-                self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            for trial in trials:
-                if trial.state is TrialState.WAITING and self.storage.set_trial_state_values(
-                    trial._trial_id, TrialState.RUNNING
-                ):
-                    return self._take(trial, owner, [])
-            if len(trials) >= n_trials:
-                return None
-            return self._take(self._new(None if points is None else points[len(trials)]), owner, [])
+            mine = {trial.number: trial for trial in trials if _is_owned(trial, owner)}
+            before = set(mine) if before is None else before
+            for number in set(mine) - before:
+                return Claim(mine[number]._trial_id, number, len(attempts_of(mine[number])), owner)
+            return self._claim(trials, owner, n_trials, max_retries, points)
+
+        return self.locked(change)
+
+    def _claim(
+        self,
+        trials: list[FrozenTrial],
+        owner: Owner,
+        n_trials: int,
+        max_retries: int,
+        points: list[dict[str, Any]] | None,
+    ) -> Claim | None:
+        for trial in self._abandoned(trials):
+            attempts = _closed(trial, DIED)
+            deaths = [attempt for attempt in attempts if attempt["ended"] == DIED]
+            if len(deaths) <= max_retries:
+                return self._take(trial._trial_id, trial.number, owner, attempts)
+            self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, attempts)
+            reason = f"its worker died {len(deaths)} times (killed, out of memory, or the machine went down)"
+            self.storage.set_trial_user_attr(trial._trial_id, "error", reason)
+            self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        for trial in trials:
+            if trial.state is TrialState.WAITING and self.storage.set_trial_state_values(
+                trial._trial_id, TrialState.RUNNING
+            ):
+                return self._take(trial._trial_id, trial.number, owner, [])
+        if len(trials) >= n_trials:
+            return None
+        number = len(trials)  # as Optuna counts
+        return self._take(self._new(None if points is None else points[number]), number, owner, [])
 
     def unfinished(self) -> bool:
         """Whether any trial runs or waits."""
         return any(not trial.state.is_finished() for trial in self.trials())
+
+    def abandoned(self) -> bool:
+        """Whether a trial waits for a worker: to be asked before `claim`, which workers enter one after another."""
+        trials = self.trials()
+        return any(trial.state is TrialState.WAITING for trial in trials) or bool(self._abandoned(trials))
 
     def trial(self, claim: Claim) -> Trial:
         """The trial that `claim` names, as Optuna hands it to an objective; parameters that it has are kept."""
@@ -131,9 +200,10 @@ class SharedStudy:
 
     def owns(self, claim: Claim) -> bool:
         """Whether the trial is still the claimant's to report on."""
-        trial = self.storage.get_trial(claim.trial_id)
-        record = trial.system_attrs.get(OWNER) or {}
-        return trial.state is TrialState.RUNNING and record.get("token") == claim.owner.token
+        if self.on_server:  # asked with every report: one statement, where a whole trial takes seven
+            record = self.storage._backend.system_attr(claim.trial_id, OWNER, TrialState.RUNNING)  # type: ignore
+            return bool(record and record["token"] == claim.owner.token)
+        return _is_owned(self.storage.get_trial(claim.trial_id), claim.owner)
 
     def beat(self, claim: Claim | None) -> None:
         """A sign of life of the trial's worker, where the storage keeps them."""
@@ -162,19 +232,29 @@ class SharedStudy:
         Raises:
             Lost: it is another's by now.
         """
-        with self.lock():
-            if not self.owns(claim):
+
+        def change() -> None:
+            trial = self.storage.get_trial(claim.trial_id)
+            if _has_told(trial, claim, state):  # and only the answer was lost
+                return
+            if not _is_owned(trial, claim.owner):
                 raise Lost
-            self._close(claim, state.name.lower())
+            self._close(trial, state.name.lower())
             self.note(claim, **facts)
             self.study.tell(claim.number, None if values is None else list(values), state=state)
 
+        self.locked(change)
+
     def give_back(self, claim: Claim) -> None:
         """Leave the trial to whoever asks next: it was stopped, and goes on from its checkpoint."""
-        with self.lock():
-            if self.owns(claim):
-                self._close(claim, STOPPED)
+
+        def change() -> None:
+            trial = self.storage.get_trial(claim.trial_id)
+            if _is_owned(trial, claim.owner):
+                self._close(trial, STOPPED)
                 self.storage.set_trial_system_attr(claim.trial_id, OWNER, None)
+
+        self.locked(change)
 
     def _abandoned(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
@@ -192,23 +272,34 @@ class SharedStudy:
             )
         ]
 
-    def _new(self, point: dict[str, Any] | None) -> FrozenTrial:
+    def _new(self, point: dict[str, Any] | None) -> int:
         template = None
         if point is not None:
             template = create_trial(state=TrialState.RUNNING, system_attrs={"fixed_params": point})
-        return self.storage.get_trial(self.storage.create_new_trial(self.study_id, template))
+        return self.storage.create_new_trial(self.study_id, template)
 
-    def _take(self, trial: FrozenTrial, owner: Owner, attempts: list[dict[str, Any]]) -> Claim:
+    def _take(self, trial_id: int, number: int, owner: Owner, attempts: list[dict[str, Any]]) -> Claim:
         attempt = {"worker": owner.token, "machine": owner.machine.partition(" ")[0], "began": _now(), "ended": None}
-        self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, [*attempts, attempt])
-        self.storage.set_trial_system_attr(trial._trial_id, OWNER, owner.record())
-        claim = Claim(trial._trial_id, trial.number, len(attempts) + 1, owner)
+        self.storage.set_trial_system_attr(trial_id, ATTEMPTS, [*attempts, attempt])
+        self.storage.set_trial_system_attr(trial_id, OWNER, owner.record())
+        claim = Claim(trial_id, number, len(attempts) + 1, owner)
         self.beat(claim)
         return claim
 
-    def _close(self, claim: Claim, how: str) -> None:
-        attempts = _closed(self.storage.get_trial(claim.trial_id), how)
-        self.storage.set_trial_system_attr(claim.trial_id, ATTEMPTS, attempts)
+    def _close(self, trial: FrozenTrial, how: str) -> None:
+        self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, _closed(trial, how))
+
+
+def _is_owned(trial: FrozenTrial, owner: Owner) -> bool:
+    return trial.state is TrialState.RUNNING and (trial.system_attrs.get(OWNER) or {}).get("token") == owner.token
+
+
+def _has_told(trial: FrozenTrial, claim: Claim, state: TrialState) -> bool:
+    """Whether the claimed attempt has ended with this state."""
+    attempts = attempts_of(trial)
+    if trial.state is not state or len(attempts) != claim.attempt:
+        return False
+    return bool(attempts[-1]["worker"] == claim.owner.token and attempts[-1]["ended"] == state.name.lower())
 
 
 def attempts_of(trial: FrozenTrial) -> list[dict[str, Any]]:

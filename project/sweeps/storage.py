@@ -11,18 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from project.errors import UserError
+from project.sweeps.passwords import masked, scrubbed
+from project.sweeps.patience import Patience
 
 JOURNAL = "study"
-_LOCKS = "project_sweep_locks"
-_OF_USER = re.compile(r"(://[^:/?#\s]*:)(.+)(@)")
-_IN_QUERY = re.compile(r"([?&;][^=&;\s]*(?:pass|pwd|secret|token)[^=&;\s]*=)([^&;#\s]+)", re.IGNORECASE)
 
 
 class KernelLock:
@@ -130,11 +128,12 @@ def _last_line(file: Any, size: int) -> int:
     return 0
 
 
-def open_storage(url: str | None, folder: Path, heartbeat: float) -> BaseStorage:
+def open_storage(url: str | None, folder: Path, heartbeat: float, patience: Patience | None = None) -> BaseStorage:
     """The storage of a study: the journal in the sweep's `folder`, or the database at `url`.
 
     Args:
         heartbeat: seconds between two signs of life of a worker; a database keeps them.
+        patience: how long a server is waited for, once it has answered; None: not at all.
 
     Raises:
         UserError: the database cannot be reached, or its URL is not understood. No password is in the message.
@@ -144,13 +143,15 @@ def open_storage(url: str | None, folder: Path, heartbeat: float) -> BaseStorage
         return JournalStorage(Journal(str(folder / JOURNAL)))
     if url.startswith("sqlite") and (not url.partition("///")[2].partition("?")[0] or ":memory:" in url):
         raise UserError(f"sweep.storage={url} is in the memory of one process: give a file, sqlite:///study.db")
+    seconds = max(1, round(heartbeat))
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats
     try:
-        arguments: dict[str, Any] = {"pool_pre_ping": True}
-        if url.startswith("sqlite"):
-            arguments["connect_args"] = {"timeout": 60}
-        seconds = max(1, round(heartbeat))
-        warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats
-        return RDBStorage(url, engine_kwargs=arguments, heartbeat_interval=seconds, grace_period=4 * seconds)
+        if not is_a_server(url):
+            arguments: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"timeout": 60}}
+            return RDBStorage(url, engine_kwargs=arguments, heartbeat_interval=seconds, grace_period=4 * seconds)
+        from project.sweeps.database import Database  # SQLAlchemy
+
+        return Database(url, seconds, patience or Patience(0, url))
     except ImportError as error:
         raise UserError(
             f"sweep.storage={masked(url)} needs a driver that is not installed: {scrubbed(str(error), url)}"
@@ -160,22 +161,24 @@ def open_storage(url: str | None, folder: Path, heartbeat: float) -> BaseStorage
         raise UserError(f"cannot use sweep.storage={masked(url)}: {reason}") from None
 
 
-def study_lock(url: str | None, folder: Path, name: str) -> Callable[[], AbstractContextManager[Any]]:
-    """A lock over a study for all its workers, which no killed process keeps: `with lock(): ...`.
+def is_a_server(url: str | None) -> bool:
+    """Whether `url` names a database server, and no file."""
+    return url is not None and not url.startswith("sqlite")
 
-    Files (journal, SQLite) are locked by the kernel, on the machine or the file server that holds them; of a database
-    server a row of a table of its own is.
+
+def study_lock(url: str | None, folder: Path, name: str) -> Callable[[], AbstractContextManager[Any]]:
+    """A lock over a study in a file (the journal, SQLite), which no killed process keeps: `with lock(): ...`.
+
+    The kernel keeps it, on the machine or the file server that holds the file.
 
     Raises:
         UserError: a SQLite file is to lie in a folder that there is not.
     """
-    if url is None or url.startswith("sqlite"):
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / ".claims" if url is None else Path(_sqlite_file(url, folder) + f".{_plain(name)}.claims")
-        if not path.parent.is_dir():
-            raise UserError(f"sweep.storage={url}: there is no folder {path.parent}: make it, or name another file")
-        return lambda: _held(KernelLock(str(path)))
-    return _RowLock(url, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".claims" if url is None else Path(_sqlite_file(url, folder) + f".{_plain(name)}.claims")
+    if not path.parent.is_dir():
+        raise UserError(f"sweep.storage={url}: there is no folder {path.parent}: make it, or name another file")
+    return lambda: _held(KernelLock(str(path)))
 
 
 @contextmanager
@@ -185,49 +188,6 @@ def _held(lock: KernelLock) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-class _RowLock:
-    """A row that is locked in a transaction of its own; the server rolls back those of the dead."""
-
-    def __init__(self, url: str, name: str) -> None:
-        import sqlalchemy as sql
-
-        self.name = name
-        self.engine = sql.create_engine(url, pool_pre_ping=True, pool_size=1)
-        self.table = sql.Table(_LOCKS, sql.MetaData(), sql.Column("name", sql.String(255), primary_key=True))
-        with contextlib.suppress(sql.exc.SQLAlchemyError):  # another worker was faster
-            self.table.create(self.engine, checkfirst=True)
-        with contextlib.suppress(sql.exc.IntegrityError), self.engine.begin() as connection:
-            connection.execute(self.table.insert().values(name=name))
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        import sqlalchemy as sql
-
-        with self.engine.begin() as connection:
-            connection.execute(sql.select(self.table).where(self.table.c.name == self.name).with_for_update())
-            yield
-
-
-def masked(url: str) -> str:
-    """`url` with stars for its passwords."""
-    return _IN_QUERY.sub(r"\1***", _OF_USER.sub(r"\1***\3", url))
-
-
-def scrubbed(text: str, url: str | None) -> str:
-    """`text` without the passwords of `url`, as they stand in it and as they read decoded."""
-    if url is None:
-        return text
-    text = text.replace(url, masked(url))
-    secrets = [value for _, value in _IN_QUERY.findall(url)]
-    if found := _OF_USER.search(url):
-        first, *rest = found[2].split("@")  # a driver may take the first @ for the password's end
-        secrets += [found[2], first, *(f"{part}@" for part in rest)]
-    for secret in sorted({*secrets, *map(unquote, secrets)}, key=len, reverse=True):
-        if secret.strip("@"):
-            text = text.replace(secret, "***@" if secret.endswith("@") else "***")
-    return text
 
 
 def _sqlite_file(url: str, folder: Path) -> str:

@@ -28,6 +28,7 @@ from project.sweeps.composing import Composer
 from project.sweeps.drawing import sampler_for
 from project.sweeps.functions import function
 from project.sweeps.outcome import Outcome, Pruned, Rejected
+from project.sweeps.patience import Away
 from project.sweeps.reporting import Reporter, Unfit
 from project.sweeps.shared_study import Claim, Lost, SharedStudy
 from project.sweeps.watching import Watching
@@ -97,7 +98,7 @@ class _Trial:
         except Stopped:
             self.shared.note(self.claim, seconds=self.facts["seconds"])
             raise
-        except (Lost, NeverLogged):
+        except (Lost, NeverLogged, Away):
             raise
         except Exception:
             write_hparams(self.folder, self._parameters(), {}, failed=True)

@@ -24,12 +24,13 @@ from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points, make_pruner
 from project.sweeps.outcome import Failed, Outcome
 from project.sweeps.owners import WORKERS, Owner, living, started
+from project.sweeps.patience import Away
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import Claim, Lost, SharedStudy
 from project.sweeps.space import Space
 
 STORAGE = "PROJECT_SWEEP_STORAGE"  # in the environment: a database's URL may hold a password
-POLL = 0.5  # seconds
+POLL, LONGEST_POLL = 0.5, 5.0  # seconds
 SECONDS_TO_STOP = 60.0  # then once more, which ends a training at once
 
 Train = Callable[..., float]
@@ -87,7 +88,10 @@ class Worker:
         done = 0
         with log.open("a", buffering=1, encoding="utf-8") as file, _said_to(file), living(orders.folder) as owner:
             url = storage_url()
-            shared = SharedStudy(settings.study_name, url, orders.folder, orders.directions, settings.heartbeat)
+            shared = SharedStudy.waited_for(
+                settings.study_name, url, orders.folder, orders.directions, settings.heartbeat, settings.patience, print
+            )
+            shared.patience.hurried = lambda: self.must_stop() or self._was_asked()
             shared.study.pruner = make_pruner(settings.pruner)
             points = grid_points(settings.sampler, orders.space)
             compose = Composer(self.context.config_loader, self.master, orders.space.fixed)
@@ -98,14 +102,16 @@ class Worker:
                     while not self._is_over(shared):
                         claim = shared.claim(owner, settings.n_trials, settings.max_retries, points)
                         if claim is None:
-                            if not shared.unfinished():
+                            if not self._waits_for_another_s(shared):
                                 break
-                            time.sleep(POLL)  # another's trial may be left by its worker
                             continue
                         self.claim = claim
                         done += self._run(shared, claim, compose)
                         self.claim = None
                         _heed_a_late_stop()
+                except Away as away:
+                    print(away)
+                    raise
                 except Exception:
                     traceback.print_exc()
                     raise
@@ -121,6 +127,17 @@ class Worker:
         self.orders.stop.parent.mkdir(parents=True, exist_ok=True)
         self.orders.stop.touch()
 
+    def _waits_for_another_s(self, shared: SharedStudy) -> bool:
+        """Until a trial is left by its worker, or this one must stop; False: all are finished."""
+        wait = POLL
+        while shared.unfinished():
+            if self._is_over(shared) or shared.abandoned():
+                return True
+            time.sleep(wait)
+            if shared.on_server:  # hundreds of workers may be idle at a sweep's end
+                wait = min(1.2 * wait, LONGEST_POLL)
+        return False
+
     def _run(self, shared: SharedStudy, claim: Claim, compose: Composer) -> int:
         """Train one trial and tell what it came to; 1 if it is finished."""
         outcome: Outcome
@@ -134,6 +151,8 @@ class Worker:
             with _undisturbed():
                 shared.give_back(claim)
             raise stopped if isinstance(stopped, Stopped) else Stopped("stopped", signal.SIGINT) from stopped
+        except Away:
+            raise  # the trial stays this worker's, which ends: the next one goes on with it
         except NeverLogged:
             with _undisturbed():
                 shared.give_back(claim)  # a mistake of the sweep, and not of this trial
@@ -173,8 +192,9 @@ class Worker:
                 now = time.time()
                 if now - beaten >= self.orders.settings.heartbeat:
                     beaten = now
-                    with contextlib.suppress(Exception):  # a database may be away for a while
+                    with contextlib.suppress(OSError):
                         owner.beat()
+                    with contextlib.suppress(Exception):  # a database may be away for a while
                         shared.beat(self.claim)
                 if now - asked >= SECONDS_TO_STOP and self.must_stop():
                     first, asked = asked == 0, now

@@ -101,18 +101,18 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def journal(folder: Path, url: str | None = None) -> optuna.Study | None:
-    """The study of a sweep's folder, or of a database; None before it is made."""
+def journal(folder: Path, url: str | None = None, name: str | None = None) -> optuna.Study | None:
+    """The study of a sweep's folder, or of a database (by default its first); None before it is made."""
     if url is None and not (folder / "study").exists():
         return None
     storage = open_storage(url, folder, 2)
     names = optuna.get_all_study_names(storage)
-    return optuna.load_study(study_name=names[0], storage=storage) if names else None
+    return optuna.load_study(study_name=name or names[0], storage=storage) if names else None
 
 
-def trials(folder: Path, url: str | None = None) -> list[FrozenTrial]:
+def trials(folder: Path, url: str | None = None, name: str | None = None) -> list[FrozenTrial]:
     """The trials of a study."""
-    study = journal(folder, url)
+    study = journal(folder, url, name)
     assert study is not None
     return study.get_trials()
 

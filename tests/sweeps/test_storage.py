@@ -17,7 +17,8 @@ from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 
 from project.errors import UserError
-from project.sweeps.storage import JOURNAL, Journal, KernelLock, masked, mend, open_storage, scrubbed, study_lock
+from project.sweeps.passwords import masked, scrubbed
+from project.sweeps.storage import JOURNAL, Journal, KernelLock, mend, open_storage, study_lock
 from tests.sweeps.processes import kill, process
 
 State = list[tuple[Any, ...]]
