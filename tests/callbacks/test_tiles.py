@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from project.callbacks.fonts import font
-from project.callbacks.tiles import GAP, LINE, clipped, grid, pixels_of, sized, stacked, stretched, write_image
+from project.callbacks.tiles import GAP, LINE, TEXT, clipped, grid, pixels_of, sized, stacked, stretched, write_image
 
 RNG = np.random.default_rng(0)
 
@@ -69,11 +69,11 @@ def test_a_line_is_clipped_to_its_room_and_shows_what_a_page_would_obey() -> Non
     assert clipped("a\n b\x1b[0m", 200) == r"a b\x1b[0m"
     cut = clipped("a very long name of a class", 60)
     assert cut.endswith("…")
-    assert font().getlength(cut) <= 60
+    assert font(TEXT).getlength(cut) <= 60
 
 
 def test_names_of_other_alphabets_have_letters_of_their_own() -> None:
-    drawn = {bytes(font().getmask(letter)) for letter in "éЖαß"}
+    drawn = {bytes(font(TEXT).getmask(letter)) for letter in "éЖαß"}
     assert len(drawn) == 4
 
 
