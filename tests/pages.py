@@ -17,13 +17,13 @@ FLAGS = [
 ]
 # of each tab: what is there once it has drawn
 DRAWN = {
-    "scalars": "scalar-card, tf-scalar-dashboard tf-scalar-card",
+    "scalars": "tf-scalar-card vz-line-chart2, tf-scalar-card tf-line-chart-data-loader, scalar-card",
     "custom_scalars": "tf-custom-scalar-multi-line-chart-card",
-    "images": "tf-image-loader img",
-    "text": "tf-text-loader",
-    "graphs": "tf-graph-scene svg g.node",
+    "images": "tf-image-loader img[src]",
+    "text": "tf-text-loader td, tf-text-loader p",
+    "graphs": "tf-graph-scene g.node",
     "projector": "vz-projector canvas",
-    "hparams": "tf-hparams-table-view, tf-hparams-session-group-details, vaadin-grid",
+    "hparams": "tf-hparams-table-view vaadin-grid-cell-content",
 }
 
 
@@ -40,16 +40,21 @@ def browser(width: int = 1400, height: int = 900) -> Iterator[Any]:
             chromium.close()
 
 
-def open_tab(page: Any, address: str, tab: str, seconds: float = 60) -> None:
-    """Go to a tab and wait until it has drawn.
+def open_tab(page: Any, address: str, tab: str, seconds: float = 60) -> Any:
+    """Go to a tab, wait until it has drawn, and return the frame that it has drawn in.
 
     Raises:
-        playwright.sync_api.TimeoutError: it has not.
+        AssertionError: it has not drawn in so many seconds.
     """
     page.goto("about:blank")
     page.goto(f"{address}/#{tab}")
-    page.wait_for_selector(DRAWN[tab], state="attached", timeout=1e3 * seconds)
-    page.wait_for_timeout(1500)  # transitions
+    for _ in range(int(seconds / 0.2)):
+        for frame in page.frames:  # the projector has one of its own
+            if frame.locator(DRAWN[tab]).count():
+                page.wait_for_timeout(2000)  # transitions
+                return frame
+        page.wait_for_timeout(200)
+    raise AssertionError(f"{tab} has drawn nothing in {seconds:g} s")
 
 
 def main(outputs: Path, pictures: Path) -> None:
@@ -59,8 +64,8 @@ def main(outputs: Path, pictures: Path) -> None:
         for tab in DRAWN:
             try:
                 open_tab(page, address, tab, seconds=30)
-            except Exception as error:  # playwright's; the tab has nothing to show
-                print(f"{tab}: {str(error).splitlines()[0]}")
+            except AssertionError as error:
+                print(error)
                 continue
             page.screenshot(path=pictures / f"{tab}.png")
             print(pictures / f"{tab}.png")
