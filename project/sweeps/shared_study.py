@@ -142,17 +142,18 @@ class SharedStudy:
 
         def change() -> Claim | None:
             nonlocal before
-            trials = self.trials()
+            count, trials = self._open_trials()
             mine = {trial.number: trial for trial in trials if _is_owned(trial, owner)}
             before = set(mine) if before is None else before
             for number in set(mine) - before:
                 return Claim(mine[number]._trial_id, number, len(attempts_of(mine[number])), owner)
-            return self._claim(trials, owner, n_trials, max_retries, points)
+            return self._claim(count, trials, owner, n_trials, max_retries, points)
 
         return self.locked(change)
 
     def _claim(
         self,
+        count: int,
         trials: list[FrozenTrial],
         owner: Owner,
         n_trials: int,
@@ -173,19 +174,27 @@ class SharedStudy:
                 trial._trial_id, TrialState.RUNNING
             ):
                 return self._take(trial._trial_id, trial.number, owner, [])
-        if len(trials) >= n_trials:
+        if count >= n_trials:
             return None
-        number = len(trials)  # as Optuna counts
-        return self._take(self._new(None if points is None else points[number]), number, owner, [])
+        return self._take(self._new(None if points is None else points[count]), count, owner, [])  # as Optuna counts
 
     def unfinished(self) -> bool:
         """Whether any trial runs or waits."""
-        return any(not trial.state.is_finished() for trial in self.trials())
+        return bool(self._open_trials()[1])
 
     def abandoned(self) -> bool:
         """Whether a trial waits for a worker: to be asked before `claim`, which workers enter one after another."""
-        trials = self.trials()
+        trials = self._open_trials()[1]
         return any(trial.state is TrialState.WAITING for trial in trials) or bool(self._abandoned(trials))
+
+    def _open_trials(self) -> tuple[int, list[FrozenTrial]]:
+        """How many trials there are, and those that run or wait, with what is known of their owners."""
+        if self.on_server:
+            found: tuple[int, list[FrozenTrial]]
+            found = self.storage._backend.unfinished(self.study_id, (OWNER, ATTEMPTS))  # type: ignore[attr-defined]
+            return found
+        trials = self.trials()
+        return len(trials), [trial for trial in trials if not trial.state.is_finished()]
 
     def trial(self, claim: Claim) -> Trial:
         """The trial that `claim` names, as Optuna hands it to an objective; parameters that it has are kept."""
@@ -284,6 +293,8 @@ class SharedStudy:
         self.storage.set_trial_system_attr(trial_id, OWNER, owner.record())
         claim = Claim(trial_id, number, len(attempts) + 1, owner)
         self.beat(claim)
+        if attempts and self.on_server:
+            self.trials()  # Optuna writes parameters only of trials that it has read
         return claim
 
     def _close(self, trial: FrozenTrial, how: str) -> None:
