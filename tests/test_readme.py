@@ -41,6 +41,8 @@ def test_it_names_every_choice() -> None:
         "optimizer",
         "scheduler",
         "trainer",
+        "callbacks",
+        "default_callbacks",
         "experiment",
         "cluster",
         "sweep/sampler",
