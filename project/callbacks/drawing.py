@@ -75,13 +75,13 @@ class Drawing(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._is_due(trainer):
+        if self.is_due(trainer):
             self.watch(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        due = self._is_due(trainer)
+        due = self.is_due(trainer)
         self.validations += 1
         if due:
             self.gather(trainer, pl_module)
@@ -92,7 +92,8 @@ class Drawing(Callback):
             with evaluating(task.net):
                 self.draw(trainer, task, writer, task.samples_seen)
 
-    def _is_due(self, trainer: Trainer) -> bool:
+    def is_due(self, trainer: Trainer) -> bool:
+        """Whether it draws at the validation that runs, or has just ended."""
         if not self.active or trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.loggers:
             return False
         number = self.validations + 1

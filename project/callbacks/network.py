@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -42,17 +42,11 @@ class Network(Drawing):
         self.graph = graph
         self._example: tuple[Any, ...] | None = None
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if self.validations == 0 and batch_idx == 0 and trainer.is_global_zero:
-            task: Any = pl_module
+    def is_due(self, trainer: Trainer) -> bool:
+        return self.validations == 0 and super().is_due(trainer)
+
+    def watch(self, trainer: Trainer, task: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0 and trainer.is_global_zero:
             self._example = task.example(batch)
 
     def draw(self, trainer: Trainer, task: Any, writer: Any, step: int) -> None:

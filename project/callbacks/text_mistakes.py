@@ -67,7 +67,7 @@ class TextMistakes(Drawing):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.worst = []
-        if self._is_due(trainer):
+        if self.is_due(trainer):
             self._hook = pl_module.net.register_forward_hook(self._hear)
 
     def _hear(self, net: nn.Module, inputs: Any, logits: Tensor) -> None:

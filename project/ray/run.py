@@ -17,7 +17,9 @@ from project.errors import Stopped, UserError
 from project.ray.cluster import check_fits, connect, nodes
 from project.ray.jobs import RayJobs
 from project.ray.settings import ray_settings, request
-from project.runs.folder import CONFIG, discard, find_run, make_folder
+from project.runs.elsewhere import elsewhere
+from project.runs.folder import CONFIG, discard
+from project.stops import heard_by
 
 
 @dataclass
@@ -78,10 +80,8 @@ def run_on_node(cluster: DictConfig, cfg: DictConfig, typed: list[str], changes:
     wanted = request(settings, cfg, any(node.get("GPU") for node in totals))
     if settings.wait == 0:
         check_fits(wanted, totals)
-    resumed = cfg.resume is not None
-    folder = find_run(str(cfg.resume), cfg.outputs) if resumed else make_folder(cfg)
-    words = [f"resume={folder}", *changes] if resumed else [*_of_the_run(typed), f"folder={folder}"]
-    job = TrainingJob(words, typed, folder, (folder / CONFIG).stat().st_mtime_ns if resumed else None)
+    run = elsewhere(cfg, typed, changes)
+    job = TrainingJob(run.words, typed, run.folder, run.config_written)
     jobs = RayJobs(ray, wanted, [job], wait=settings.wait, show=_show)
     asked: list[int] = []
     try:
@@ -89,20 +89,16 @@ def run_on_node(cluster: DictConfig, cfg: DictConfig, typed: list[str], changes:
             (ended,) = jobs.results()
     finally:
         jobs.end()
-        if not resumed and not any(folder.iterdir()):
-            discard(folder)
+        if not run.resumed and not any(run.folder.iterdir()):
+            discard(run.folder)
     if asked:
-        raise Stopped(f"stopped on the node. To go on: python -m project.train resume={folder} cluster=ray", asked[0])
+        raise Stopped(
+            f"stopped on the node. To go on: python -m project.train resume={run.folder} cluster=ray", asked[0]
+        )
     if ended.code is None:
         raise UserError(f"the run's process {ended.how}")
     if ended.code != 0:
         sys.exit(ended.code)
-
-
-def _of_the_run(typed: list[str]) -> list[str]:
-    """The words without those that say where the run is."""
-    ours = ("cluster=", "cluster.", "folder=", "resume=")
-    return [word for word in typed if not word.lstrip("+").startswith(ours)]
 
 
 def _show(text: str) -> None:
@@ -118,9 +114,5 @@ def _stoppable(jobs: RayJobs, asked: list[int]) -> Iterator[None]:
         jobs.stopping(at_once=bool(asked))
         asked.append(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with heard_by(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +34,7 @@ from project.runs.provenance import record
 from project.runs.quiet import explained, quiet
 from project.runs.speed import keep_buffers, lay_out, settle_compilation, settle_precision
 from project.runs.trained import check_unchanged
+from project.stops import heard_by
 
 log = logging.getLogger(__name__)
 
@@ -232,9 +232,6 @@ def _fitting(path: Path, task: LightningModule) -> dict[str, Any]:
 @contextmanager
 def _stoppable(folder: Path) -> Iterator[None]:
     """SIGTERM and Ctrl-C end with `Stopped`; while the network is trained, the checkpoints' own handlers stand here."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     owner = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -244,9 +241,5 @@ def _stoppable(folder: Path) -> Iterator[None]:
         how = f"To go on: python -m project.train resume={folder}" if can_go_on else "Nothing was trained yet."
         raise Stopped(f"stopped by {signal.Signals(number).name}. {how}", number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with heard_by(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,6 +1,5 @@
 """`python -m project.train ... cluster=slurm`: sends the run as a job, and shows it until its end."""
 
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,11 +10,13 @@ from typing import TextIO
 from omegaconf import DictConfig
 
 from project.errors import Stopped, UserError
-from project.runs.folder import CONFIG, discard, find_run, make_folder
+from project.runs.elsewhere import elsewhere
+from project.runs.folder import CONFIG, discard
 from project.slurm import sending
 from project.slurm.queue import State, states
 from project.slurm.settings import slurm_settings, tasks_of
 from project.slurm.training_job import TrainingJob
+from project.stops import heard_by
 
 JOBS = "slurm"  # below outputs/, the folders of the jobs: what they call, and what they print
 SOON, LATE = 0.5, 5.0  # seconds between two questions to Slurm, at first and in the end
@@ -35,47 +36,30 @@ def send_run(cluster: DictConfig, cfg: DictConfig, typed: list[str], changes: li
         Stopped: Ctrl-C or SIGTERM; the job goes on.
     """
     settings, tasks = slurm_settings(cluster), tasks_of(cfg.trainer)
-    resumed = cfg.resume is not None
-    folder = find_run(str(cfg.resume), cfg.outputs) if resumed else make_folder(cfg)
+    run = elsewhere(cfg, typed, changes)
     jobs = Path(str(cfg.outputs)).absolute() / JOBS
-    job = TrainingJob(
-        "project.train",
-        [f"resume={folder}", *changes] if resumed else [*_of_the_run(typed), f"folder={folder}"],
-        typed,
-        folder,
-        (folder / CONFIG).stat().st_mtime_ns if resumed else None,
-        0 if cfg.lr_find else settings.requeues,
-    )
+    requeues = 0 if cfg.lr_find else settings.requeues
+    job = TrainingJob("project.train", run.words, typed, run.folder, run.config_written, requeues)
     try:
         (sent,) = sending.send([job], str(cfg.name), jobs, settings, tasks)
     except BaseException:
         sending.discard(jobs)
-        if not resumed:
-            discard(folder)
+        if not run.resumed:
+            discard(run.folder)
         raise
-    print(f"job {sent}: {cfg.name} -> {folder}\nits log: {sending.log_of(jobs, sent)}", flush=True)
+    print(f"job {sent}: {cfg.name} -> {run.folder}\nits log: {sending.log_of(jobs, sent)}", flush=True)
     if settings.wait:
-        _show(sent, sending.log_of(jobs, sent), folder)
+        _show(sent, sending.log_of(jobs, sent), run.folder)
     else:
         print(_how_to_follow(sent, sending.log_of(jobs, sent)), flush=True)
-
-
-def _of_the_run(typed: list[str]) -> list[str]:
-    """The words without those that say where the run is, and that it is to be a job."""
-    ours = ("cluster=", "cluster.", "folder=", "resume=")
-    return [word for word in typed if not word.lstrip("+").startswith(ours)]
 
 
 def _show(job: str, log: Path, folder: Path) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(f"job {job} goes on. {_how_to_follow(job, log)}", number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with heard_by(stop):
         state = follow(job, log, sys.stdout)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if state.name == "COMPLETED":
         return
     again = f"To go on: python -m project.train resume={folder} cluster=slurm"

@@ -14,22 +14,20 @@ from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.errors import InstantiationException
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, open_dict, read_write
 
-from project.callbacks.monitor import monitor_mode
 from project.errors import Stopped, UserError
 from project.ray.launcher import RayLauncher
 from project.ray.launcher import prepare as prepare_ray
-from project.runs.checks import check, check_number
+from project.runs.checks import check
 from project.runs.folder import CONFIG, logged_to
 from project.runs.hydra_versions import instantiate
+from project.stops import heard_by
+from project.sweeps.asked import check_space, directions
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points
 from project.sweeps.functions import function
@@ -44,7 +42,7 @@ from project.sweeps.settings import Settings
 from project.sweeps.shared_study import SharedStudy
 from project.sweeps.shown import Shown
 from project.sweeps.slurm_launcher import SlurmLauncher, prepare
-from project.sweeps.space import Space, override, parse, values_of
+from project.sweeps.space import Space, override, parse
 from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
 
 log = logging.getLogger(__name__)
@@ -86,14 +84,14 @@ class Head:
         self.space = self._space()
         self.notes: list[str] = []
         self.objectives = self.settings.objectives or [str(config.monitor)]
-        self.directions = self._directions()
+        self.directions = directions(self.objectives, self.settings.directions, config)
         if len(self.directions) > 1 and self.settings.pruner is not None:
             self.settings.pruner = None
             self.notes.append("several objectives: no trial is pruned")
         points = grid_points(self.settings.sampler, self.space)
         if points is not None:
             self.settings.n_trials = min(self.settings.n_trials, len(points))
-        self._check_space()
+        check_space(self.space, self._compose, config)
         rehearse(self.settings, self.space, self.directions, self._compose)
         launcher = str(self.config.hydra.launcher._target_).rpartition(".")[2]
         self.local = launcher in HERE
@@ -238,42 +236,6 @@ class Head:
         add_devices(space, settings.devices_per_trial)
         return space
 
-    def _directions(self) -> list[str]:
-        names, given = self.objectives, self.settings.directions
-        if len(set(names)) != len(names):
-            raise UserError(f"sweep.objectives={names}: each may stand there once")
-        if given is not None:
-            if len(given) != len(names):
-                raise UserError(
-                    f"sweep.directions={given} and sweep.objectives={names} differ in length: name each objective, "
-                    f"e.g. sweep.objectives=[{self.config.monitor},parameters]"
-                )
-            return list(given)
-        full = {"min": "minimize", "max": "maximize"}
-        mode = {str(self.config.monitor): self.config.mode, "parameters": "min", "seconds": "min"}
-        return [full[monitor_mode(name, mode.get(name))] for name in names]
-
-    def _check_space(self) -> None:
-        """Compose and check a config for every choice and both ends of every range: no mistake waits for its trial."""
-        compose = self._compose
-        groups = [word for word in self.space.fixed if compose.is_group(word.partition("=")[0].lstrip("+~"))]
-        base = compose.loader.load_sweep_config(self.config, groups)
-        for word in OverridesParser.create().parse_overrides(self.space.fixed):
-            if word.type is OverrideType.CHANGE and word.input_line not in groups:
-                check_number(word.key_or_group, word.value(), _value_of(base, word.key_or_group))
-        for key, drawn in self.space.distributions.items():
-            for value in values_of(drawn):
-                check_number(key, value, _value_of(base, key))
-        first = dict(zip(self.space.distributions, self.space.first(), strict=True))
-        seen: set[str] = set()
-        for key, drawn in self.space.distributions.items():
-            for value in values_of(drawn):
-                words = [override(key, value) if other == key else word for other, word in first.items()]
-                if str(words) not in seen:
-                    seen.add(str(words))
-                    cfg = compose(words)
-                    check(cfg, [], "train")
-
     def _study(self) -> tuple[SharedStudy, str]:
         """The study of this sweep, begun or to begin, and what is to be said of its name.
 
@@ -396,12 +358,8 @@ class Head:
                 "%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name
             )
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with heard_by(stop):
             yield asked
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _forget_storage(self, words: list[str]) -> None:
         """What is composed, pickled, logged or written from here on knows nothing of a database's password."""
@@ -433,13 +391,6 @@ def _storage_known(url: str | None) -> Iterator[None]:
             del os.environ[STORAGE]
         else:
             os.environ[STORAGE] = before
-
-
-def _value_of(cfg: DictConfig, key: str) -> Any:
-    try:
-        return OmegaConf.select(cfg, key)
-    except OmegaConfBaseException:
-        return None  # filled in later, from the data
 
 
 def _no_callbacks() -> Any:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -28,6 +27,7 @@ from project.sweeps.patience import Away
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import Claim, Lost, SharedStudy
 from project.sweeps.space import Space
+from project.sweeps.stops import forget_earlier_stops, heed_a_late_stop, stoppable, undisturbed
 
 STORAGE = "PROJECT_SWEEP_STORAGE"  # in the environment: a database's URL may hold a password
 POLL, LONGEST_POLL = 0.5, 5.0  # seconds
@@ -96,8 +96,8 @@ class Worker:
             points = grid_points(settings.sampler, orders.space)
             compose = Composer(self.context.config_loader, self.master, orders.space.fixed)
             _use_threads(orders.threads)
-            _forget_earlier_stops()
-            with _imports_spared(), self._watched(shared, owner), _stoppable():
+            forget_earlier_stops()
+            with _imports_spared(), self._watched(shared, owner), stoppable():
                 try:
                     while not self._is_over(shared):
                         claim = shared.claim(owner, settings.n_trials, settings.max_retries, points)
@@ -108,7 +108,7 @@ class Worker:
                         self.claim = claim
                         done += self._run(shared, claim, compose)
                         self.claim = None
-                        _heed_a_late_stop()
+                        heed_a_late_stop()
                 except Away as away:
                     print(away)
                     raise
@@ -148,13 +148,13 @@ class Worker:
             outcome = run_trial(self.train, self.context, shared, claim, compose, self.orders)
         except (Stopped, KeyboardInterrupt, SystemExit) as stopped:  # Lightning makes an exit of a KeyboardInterrupt
             self.leaves = True
-            with _undisturbed():
+            with undisturbed():
                 shared.give_back(claim)
             raise stopped if isinstance(stopped, Stopped) else Stopped("stopped", signal.SIGINT) from stopped
         except Away:
             raise  # the trial stays this worker's, which ends: the next one goes on with it
         except NeverLogged:
-            with _undisturbed():
+            with undisturbed():
                 shared.give_back(claim)  # a mistake of the sweep, and not of this trial
             raise
         except Lost:
@@ -164,11 +164,11 @@ class Worker:
             stop = stop_behind(error)
             if stop is not None:
                 self.leaves = True
-                with _undisturbed():
+                with undisturbed():
                     shared.give_back(claim)
                 raise stop from error
             outcome = _failure(error, folder)
-        with _undisturbed():
+        with undisturbed():
             try:
                 outcome.tell(shared, claim, folder)
             except Lost:
@@ -272,58 +272,3 @@ def _said_to(file: Any) -> Iterator[None]:
             yield
     finally:
         logger.handlers = handlers
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM and Ctrl-C raise `Stopped`, between trials too; a training has handlers of its own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(f"stopped by {signal.Signals(number).name}", number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _forget_earlier_stops() -> None:
-    """What a training before this worker was asked, in the same process, is not for the worker."""
-    from project.callbacks.checkpoints import Checkpoints
-
-    Checkpoints.last_asked = None
-
-
-def _heed_a_late_stop() -> None:
-    """A signal in a training's last moments finds it done, and is for the worker.
-
-    Raises:
-        Stopped: there was one.
-    """
-    from project.callbacks.checkpoints import Checkpoints
-
-    if Checkpoints.last_asked is not None:
-        raise Stopped(f"stopped by {signal.Signals(Checkpoints.last_asked).name}", Checkpoints.last_asked)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A stop that arrives here is heeded afterwards: what a trial came to is told whole."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    asked: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda number, frame: asked.append(number)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if asked:
-        os.kill(os.getpid(), asked[0])
