@@ -47,7 +47,7 @@ class Scale:
     turns: int = 5
 
 
-QUICK = Scale(workers=(1, 4), each=3, reports=2, crowds=(3, 10), turns=2)
+QUICK = Scale(workers=(3,), each=2, reports=1, crowds=(3,), turns=1)
 
 
 def scale(how: Scale, url: str | None) -> Iterator[str]:

@@ -43,9 +43,9 @@ def test_four_workers_survive_restarts_and_the_death_of_one(tmp_path: Path, serv
     slow = "+callbacks.slow._target_=tests.sweeps.test_kills.Slow"
     command = start(
         folder,
-        *words("restarts", "sweep.workers=4", "sweep.n_trials=8", "trainer.max_epochs=12", slow),
+        *words("restarts", "sweep.workers=4", "sweep.n_trials=6", "trainer.max_epochs=10", slow),
         PROJECT_SWEEP_STORAGE=server.url,
-        SECONDS_OF_A_STEP="0.05",
+        SECONDS_OF_A_STEP="0.1",
     )
     until(lambda: len(list(folder.glob("*/checkpoints/last.ckpt"))) >= 4, 120)
     for how in ("fast", "immediate"):
@@ -57,12 +57,12 @@ def test_four_workers_survive_restarts_and_the_death_of_one(tmp_path: Path, serv
     code, said = finish(command)
     assert code == 0, said
     found = trials(folder, server.url, "restarts")
-    assert numbers(found) == list(range(8))
+    assert numbers(found) == list(range(6))
     assert {trial.state.name for trial in found} == {"COMPLETE"}
-    assert {len(trial.intermediate_values) for trial in found} == {12}
+    assert {len(trial.intermediate_values) for trial in found} == {10}
     attempts = rows(folder)
     assert [row["attempt_ended"] for row in attempts].count("died") == 1  # the one that was killed
-    assert len(attempts) == 9
+    assert len(attempts) == 7
     logs = [path.read_text() for path in (folder / ".workers").glob("*.log")]
     assert len(logs) == 4
     assert "Traceback" not in "".join(logs)
@@ -75,8 +75,8 @@ def test_four_workers_survive_restarts_and_the_death_of_one(tmp_path: Path, serv
 def test_a_server_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(tmp_path: Path, server: Server) -> None:
     folder = tmp_path / "away"
     slow = "+callbacks.slow._target_=tests.sweeps.test_kills.Slow"
-    command = words("away", "sweep.n_trials=2", "sweep.patience=2", "trainer.max_epochs=20", slow)
-    head = start(folder, *command, PROJECT_SWEEP_STORAGE=server.url, SECONDS_OF_A_STEP="0.05")
+    command = words("away", "sweep.n_trials=1", "sweep.patience=2", "trainer.max_epochs=12", slow)
+    head = start(folder, *command, PROJECT_SWEEP_STORAGE=server.url, SECONDS_OF_A_STEP="0.1")
     until(lambda: (folder / "0" / "checkpoints" / "last.ckpt").exists(), 120)
     server.stop("immediate")
     try:
@@ -92,8 +92,5 @@ def test_a_server_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(tm
         server.start()
     code, said = finish(start(folder, *command, PROJECT_SWEEP_STORAGE=server.url))
     assert code == 0, said
-    assert {trial.number: trial.state.name for trial in trials(folder, server.url, "away")} == {
-        0: "COMPLETE",
-        1: "COMPLETE",
-    }
+    assert {trial.number: trial.state.name for trial in trials(folder, server.url, "away")} == {0: "COMPLETE"}
     assert "going on at step" in (folder / "0" / "train.log").read_text()
