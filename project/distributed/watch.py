@@ -20,9 +20,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from project.distributed.family import children
 from project.distributed.launch import myself
 
 LONGEST_LINE = 65536  # bytes
@@ -286,21 +286,6 @@ class Watch:
             with contextlib.suppress(OSError):
                 os.kill(child, signal.SIGKILL)
         os._exit(1)
-
-
-def children(pid: int) -> list[int]:
-    """The processes below `pid`, all generations."""
-    below: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir() if Path("/proc").is_dir() else ():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                below.setdefault(parent, []).append(int(entry.name))
-    found, ahead = [], [pid]
-    while ahead:
-        ahead += (own := below.get(ahead.pop(), []))
-        found += own
-    return found
 
 
 def _note(text: str) -> None:

@@ -16,7 +16,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from project.distributed.watch import children
+from project.distributed.family import children
 from project.errors import UserError
 from tests.cluster.hosts import Host
 from tests.conftest import _become
