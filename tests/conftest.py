@@ -44,6 +44,11 @@ def _in_float32() -> Iterator[None]:
         yield
 
 
+def environment_of_commands() -> dict[str, str]:
+    """For programs that tests start: a training in this process may have hidden the GPUs, and a fake cluster has some."""
+    return {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+
+
 def choices(group: str) -> list[str]:
     """The names of a config group's members, for tests that every member goes through."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

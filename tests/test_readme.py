@@ -99,7 +99,7 @@ def _run(folder: Path, command: str) -> None:
         if "model=lstm sweep=" in command:  # the source of a whole library is a long text
             words += ["data=text", f"data.path={CONF / 'train.yaml'}", "data.batch_size=choice(2,4)", "data.truncate=4"]
             words += ["data.test_fraction=0.1", "data.cache_folder=cache", "model.net.hidden_size=choice(8,16)"]
-        elif "sweep=resnet" in command:
+        elif "sweep=resnet" in command and "cluster=" not in command:
             words += ["data.batch_size=choice(8,16)"]
         if "lr_find" in command:
             words += ["model.net.depth=20", "data.train_images=300", "data.batch_size=8"]

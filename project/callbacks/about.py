@@ -18,6 +18,8 @@ class About(Callback):
         if trainer.ckpt_path is not None:
             return  # they stand there from the first time
         folder = Path(trainer.default_root_dir)
+        if not (folder / CONFIG).exists():
+            return  # a Trainer that is no run's
         for writer in writers(trainer):
             config = (folder / CONFIG).read_text(encoding="utf-8")
             environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ class Charts(Callback):
 
 def layout(task: Any) -> dict[str, dict[str, list[Any]]]:
     """The charts of what `task` logs both in training and in validation, by name."""
-    logged = task.logged
+    logged = getattr(task, "logged", None) or []  # of a module that is not of this project nothing is known
     both = [name.partition("/")[2] for name in logged if name.startswith("val/")]
     charts = {
         name: ["Multiline", [f"^{stage}/{name}$" for stage in ("train", "val") if f"{stage}/{name}" in logged]]

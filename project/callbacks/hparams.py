@@ -16,7 +16,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from project.runs.folder import METRICS, read_config
+from project.runs.folder import CONFIG, METRICS, read_config
 from project.runs.settings import parameters
 
 SUFFIX = ".hparams"
@@ -37,7 +37,7 @@ class HParams(Callback):
         self.began = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and (_folder(trainer) / CONFIG).exists():  # else a Trainer that is no run's
             self.began = True
             begin_hparams(_folder(trainer), _parameters(_folder(trainer)))
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resumable
@@ -189,15 +189,18 @@ def build_trainer(
     cores = usable_cores()
     has = f"The config says {wanted}; this machine has {torch.cuda.device_count()} CUDA devices, {cores} CPU cores."
     try:
-        of_lightning = cfg.trainer.copy()
-        with open_dict(of_lightning):
-            of_lightning.pop("timeout", None)  # of the strategy
-        trainer: Trainer = build(of_lightning, **arguments, **distributed, default_root_dir=cfg.folder)
+        trainer: Trainer = build(_of_lightning(cfg.trainer), **arguments, **distributed, default_root_dir=cfg.folder)
     except UserError as error:
         raise UserError(f"{error}\n{has}") from error
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         log.warning("more processes than cores, which wait for each other. %s", has)
     return trainer
+
+
+def _of_lightning(trainer: DictConfig) -> DictConfig:
+    """Without what is the strategy's; made anew, because Hydra 1.4 reads from a copy's origin."""
+    values: Any = OmegaConf.to_container(trainer, resolve=True)
+    return OmegaConf.create({key: value for key, value in values.items() if key != "timeout"})
 
 
 def record_data(folder: Path, data: DataModule) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CONF
+from tests.conftest import CONF, environment_of_commands
 
 ADDRESS = "127.0.0.1:6379"
 CLIENT = "ray://127.0.0.1:10001"
@@ -52,7 +52,7 @@ class RayNodes:
         program = str(Path(sys.executable).parent / "ray")
         done = subprocess.run(
             self.inside(self.home, *AT_MOST_A_MINUTE, program, "start", *words, *size, "--disable-usage-stats"),
-            env={**os.environ, **ENVIRONMENT},
+            env={**environment_of_commands(), **ENVIRONMENT},
             capture_output=True,
             text=True,
         )
@@ -93,7 +93,7 @@ class RayNodes:
 def outer_environment() -> dict[str, str]:
     """Of the commands that use the cluster."""
     path = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
+    return {**environment_of_commands(), **ENVIRONMENT, "PYTHONPATH": path}
 
 
 def _above(pid: int) -> list[int]:

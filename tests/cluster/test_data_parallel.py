@@ -62,7 +62,7 @@ def test_images_in_one_two_and_four_processes_give_the_same_losses(tmp_path: Pat
     close(one, two)
     close(one, four)
     folder = tmp_path / "in-4"
-    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+    assert len(list(folder.glob("events.out.tfevents.*[0-9]"))) == 1
     assert (folder / "train.log").read_text().count("training images on cpu") == 1
     assert "more processes than cores" in (folder / "train.log").read_text() or torch.get_num_threads() >= 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in-1", "in-2", "in-4"]

@@ -1,7 +1,6 @@
 """A real Slurm: runs and sweeps as jobs, preempted, cancelled, on nodes that die, without their command."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm.cluster import Slurm
-from tests.conftest import CONF, run_module
+from tests.conftest import CONF, environment_of_commands, run_module
 from tests.sweeps.sweeping import SPACE, journal, kill_all, rows, trials, until
 
 pytestmark = pytest.mark.slow
@@ -34,7 +33,12 @@ AS_JOBS = ("cluster=slurm", "cluster.gpus=1", "cluster.cpus=1", "cluster.memory=
 @contextmanager
 def command(slurm: Slurm, folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
     """`python -m project.train` beside the cluster; killed at the end of the block, if it still runs."""
-    environment = {**os.environ, **slurm.environment, "PYTHONPATH": str(CONF.parent), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **environment_of_commands(),
+        **slurm.environment,
+        "PYTHONPATH": str(CONF.parent),
+        "OMP_NUM_THREADS": "1",
+    }
     started = subprocess.Popen(
         [sys.executable, "-m", "project.train", *TINY, *words],
         cwd=folder,
@@ -94,7 +98,7 @@ def test_a_task_for_each_device_of_a_run_on_two_nodes(slurm: Slurm, tmp_path: Pa
     assert waiting.returncode == 0, said(tmp_path)
     assert re.search(r"^job \d+: runs on n\[\d-\d\]$", said(tmp_path), re.MULTILINE)
     assert said(tmp_path).count("epoch   1/2") == 1
-    assert len(list((tmp_path / "job").glob("events.out.tfevents.*"))) == 1
+    assert len(list((tmp_path / "job").glob("events.out.tfevents.*[0-9]"))) == 1
     alone = run_module("project.train", *TINY, *length, "folder=alone", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("alone", "job"))
