@@ -45,7 +45,7 @@ def _in_float32() -> Iterator[None]:
 
 
 def environment_of_commands() -> dict[str, str]:
-    """For programs that tests start: a training in this process may have hidden the GPUs, and a fake cluster has some."""
+    """For programs that tests start: a training in this process may have hidden the GPUs, which others are to see."""
     return {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
 
 
