@@ -11,6 +11,7 @@ from project.ray.settings import Request
 
 LOCAL = "local"
 SECONDS_TO_ANSWER = 5.0
+CLIENT_ATTEMPTS = 3  # a busy head node may not start the server of a client in the time that Ray gives it
 _REMEDY = "Start one with ray start --head, name another, or take cluster.address=local"
 
 
@@ -32,18 +33,27 @@ def connect(address: str) -> Any:
     arguments: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if where == LOCAL:
         arguments |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
+    reason = ""
+    for _ in range(CLIENT_ATTEMPTS if where.startswith("ray://") else 1):
+        reason = _refusal(ray, where, arguments)
+        if not reason:
+            return ray
+    raise UserError(f"there is no Ray cluster at cluster.address={where}: {reason}. {_REMEDY}")
+
+
+def _refusal(ray: Any, where: str, arguments: dict[str, Any]) -> str:
+    """Connect; why it could not be done, or nothing. Signals stay with whoever had them, which Ray changes."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=where, **arguments)
     except Exception as error:  # Ray's share no base
         with contextlib.suppress(Exception):
             ray.shutdown()
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"there is no Ray cluster at cluster.address={where}: {reason}. {_REMEDY}") from None
+        return " ".join(str(error).split())[-300:] or type(error).__name__
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return ray
+    return ""
 
 
 def _check_answer(where: str) -> None:
