@@ -49,7 +49,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[dic
     return {trial.number: (trial.params, float(trial.value or 0)) for trial in trials(folder)}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(4))
 def test_killed_six_times_at_random_it_ends_with_the_same_trials(
     tmp_path: Path, undisturbed: dict[int, tuple[dict[str, float], float]], seed: int
 ) -> None:
