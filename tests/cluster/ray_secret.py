@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,9 @@ class Looking:
     def __call__(self) -> tuple[int, list[str]]:
         found: list[str] = []
         for entry in Path("/proc").iterdir():
-            shown = [entry / name for name in ("cmdline", "environ") if entry.name.isdigit()]
-            found += [str(path) for path in shown if self.password.encode() in path.read_bytes()]
+            for path in [entry / name for name in ("cmdline", "environ") if entry.name.isdigit()]:
+                with suppress(ProcessLookupError, FileNotFoundError):  # it has just ended
+                    found += [str(path)] if self.password.encode() in path.read_bytes() else []
         return len(self.password), found
 
     def stop(self) -> None:
