@@ -7,7 +7,7 @@ from torch import Tensor
 
 from project.data.images import Split
 from project.data.module import require
-from project.data.shapes import FIGURES, colours, grounds, photographed
+from project.data.shapes import FIGURES, grounds, photographed, set_apart
 from project.data.targeted import Moves, TargetedDataModule, moved_masks
 
 CLASSES = ["ground", *FIGURES]
@@ -44,7 +44,7 @@ def _distances(rng: np.random.Generator, labels: np.ndarray, centre: np.ndarray,
 
 def _scenes(rng: np.random.Generator, n: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, side, side, 3) and masks (n, side, side), uint8 both."""
-    ground, colour = colours(rng, n)
+    ground = rng.uniform(20, 235, (n, 3)).astype(np.float32)
     images, masks = grounds(rng, ground, side), np.zeros((n, side, side), dtype=np.uint8)
     count, places = rng.integers(1, MOST + 1, n), _places(rng, n, side)
     for number, centre in enumerate(places):
@@ -52,10 +52,8 @@ def _scenes(rng: np.random.Generator, n: int, side: int) -> tuple[np.ndarray, np
         distance = _distances(rng, labels, centre, side)
         distance[count <= number] = np.inf  # this picture has fewer
         cover = (0.5 - distance).clip(0, 1)[..., None]
-        # the ground's colour and the opposite side of it in turn: figures differ from the ground and from the last one
-        paint = colour if number % 2 == 0 else (2 * ground - colour).clip(0, 255)
-        shade = (paint + rng.uniform(-25, 25, paint.shape).astype(np.float32))[:, None, None]
-        images += cover * (shade - images)
+        colour = set_apart(rng, ground, rng.uniform(20, 235, (n, 3)).astype(np.float32))
+        images += cover * (colour[:, None, None] - images)
         masks = np.where(distance < 0, (labels + 1).astype(np.uint8)[:, None, None], masks)
     return photographed(rng, images), masks
 

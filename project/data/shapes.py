@@ -76,11 +76,17 @@ def _cover(rng: np.random.Generator, n: int) -> np.ndarray:
 def colours(rng: np.random.Generator, n: int) -> np.ndarray:
     """The grounds' and the figures' colours, (2, n, 3), at least 90 apart in one channel, lighter or darker."""
     ground, colour = rng.uniform(20, 235, (2, n, 3)).astype(np.float32)
+    return np.stack([ground, set_apart(rng, ground, colour)])
+
+
+def set_apart(rng: np.random.Generator, ground: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Colours (n, 3) with one of their channels at least 90 away from the ground's (n, 3)."""
+    n, colour = len(ground), colour.copy()
     channel = rng.integers(0, 3, n)
     old = ground[np.arange(n), channel]
     away = rng.uniform(90, 150, n) * np.where(old < 128, 1, -1)
     colour[np.arange(n), channel] = old + away
-    return np.stack([ground, colour])
+    return colour
 
 
 def _blots(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:

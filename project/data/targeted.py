@@ -106,7 +106,11 @@ class TargetedDataModule(DataModule):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {**self.named, "mean": [float(value) for value in self.mean], "std": [float(value) for value in self.std]}
+        return {
+            **self.named,
+            "mean": [float(value) for value in self.mean],
+            "std": [float(value) for value in self.std],
+        }
 
     @property
     def samples_per_batch(self) -> int:
