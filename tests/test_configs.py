@@ -29,6 +29,7 @@ GROUPS = (
 MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
 MUST_BE_GIVEN = {
     "image_folder": ["data.root=x"],
+    "mask_folder": ["data.root=x"],
     "reviews": ["data.path=x"],
     "translation": ["data.source=x", "data.target=y"],
 }
@@ -39,6 +40,8 @@ SHORT_TEXT = ("data=text", f"data.path={CONF / 'train.yaml'}", "data.truncate=4"
 SHORT_FOR = {
     "LanguageModelling": SHORT_TEXT,
     "TextClassification": ("data=opinions", "data.train_sentences=100", "data.test_sentences=20", *SMOKE),
+    "Regression": ("data=shape_corners", "data.train_images=100", "data.test_images=20", *SMOKE),
+    "Segmentation": ("data=shape_masks", "data.train_images=100", "data.test_images=20", *SMOKE),
     "Translation": ("data=spelled_numbers", "data.train_pairs=100", "data.test_pairs=20", *SMOKE),
 }
 SMALL = {"LanguageModelling": 32, "TextClassification": 8, "Translation": None}  # samples of a step; None: as it comes

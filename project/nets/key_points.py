@@ -36,15 +36,15 @@ class KeyPoints(nn.Module):
         for inputs, outputs in pairwise(widths):
             layers += [nn.Dropout(dropout), nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
         last = nn.Linear(widths[-1], 2 * num_points)
-        nn.init.normal_(last.weight, std=0.01)  # all points begin near the centre
         nn.init.zeros_(last.bias)
+        # Coordinates are smaller than logits, and a map has thousands of numbers: with all their weights moved at once,
+        # an optimizer's step of the size that suits the ConvNet would throw the points across the picture.
+        self.scale = 0.1 / math.sqrt(widths[0])
         self.encoder = encoder
         self.head = nn.Sequential(*layers, last)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K, 2) float32"""
         features = self.encoder(images).flatten(1)
-        with torch.autocast(
-            features.device.type, enabled=False
-        ):  # bfloat16 would round places to a fraction of a pixel
-            return self.head(features.float()).unflatten(1, (-1, 2))
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would round places to parts of a pixel
+            return self.head(features.float() * self.scale).unflatten(1, (-1, 2))
