@@ -42,7 +42,7 @@ def mark(picture: Image.Image, points: Sequence[Sequence[float]], size: float, r
         size: from a mark's centre to its end, in pixels.
         ring: circles instead of crosses.
     """
-    pen, thin = ImageDraw.Draw(picture), max(1, round(size / 4))
+    pen, thin = ImageDraw.Draw(picture), max(2, round(size / 3))
     for (x, y), colour in zip(points, point_colours(len(points)), strict=True):
         if np.isnan(x) or np.isnan(y):
             continue

@@ -15,9 +15,9 @@ from project.nets.layers import output_shapes
 class Segmenter(nn.Module):
     """1x1 convolutions that score each place of a map of features, and scores for each pixel made of them.
 
-    `upsampling: patches`: a place scores a patch of pixels, as wide as the map's stride, from all that it sees around
-    it (Mnih and Hinton 2010, "Learning to detect roads", section 3). `bilinear`: a place has one score for each class,
-    interpolated between places (Long et al. 2015, "Fully convolutional networks", section 3.3).
+    `upsampling: bilinear`: a place has one score for each class, interpolated between places (Long et al. 2015, "Fully
+    convolutional networks", section 3.3). `patches`: a place scores a patch of pixels, as wide as the map's stride,
+    from all that it sees around it (Mnih and Hinton 2010, "Learning to detect roads", section 3).
 
     Args:
         encoder: the ConvNet without its head.
@@ -38,8 +38,8 @@ class Segmenter(nn.Module):
         encoder: FeatureMap,
         image_shape: Sequence[int],
         num_classes: int,
-        upsampling: Literal["patches", "bilinear"] = "patches",
-        skips: bool = False,
+        upsampling: Literal["patches", "bilinear"] = "bilinear",
+        skips: bool = True,
     ) -> None:
         super().__init__()
         if num_classes < 2:

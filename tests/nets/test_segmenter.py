@@ -30,7 +30,7 @@ def test_any_size_of_image_has_a_label_for_every_pixel(upsampling: str, skips: b
 
 @torch.inference_mode()
 def test_a_place_of_the_map_scores_its_own_patch() -> None:
-    net = Segmenter(encoder(), SHAPE, 3).eval()
+    net = Segmenter(encoder(), SHAPE, 3, "patches", skips=False).eval()
     assert net.stride == 4
     images = torch.randn(1, 3, 32, 32)
     scores = net.score(net.encoder(images))  # (1, 3 * 16, 8, 8)
