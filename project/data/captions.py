@@ -16,7 +16,7 @@ from project.errors import UserError
 
 @dataclass(frozen=True)
 class Captioned:
-    """Images (M, H, W, 3) uint8, `rows` (N,) of which are those of a part, and the captions of each of these, as written."""
+    """Images (M, H, W, 3) uint8, `rows` (N,) of which are a part's, and the captions of each of these, as written."""
 
     images: np.ndarray
     rows: np.ndarray

@@ -123,7 +123,9 @@ def _cover(scenes: Scenes, place: int, tilt: np.ndarray, side: int) -> tuple[np.
     n, width = len(scenes), side // GRID + 3  # more than a figure is wide
     radius, x, y = (values[:, place] * side for values in (scenes.radius, scenes.x, scenes.y))
     lines = [np.clip(np.rint(centre - width / 2), 0, side - width)[:, None] + np.arange(width) for centre in (y, x)]
-    down, across = ((line + 0.5 - centre[:, None]) / radius[:, None] for line, centre in zip(lines, (y, x), strict=True))
+    down, across = (
+        (line + 0.5 - centre[:, None]) / radius[:, None] for line, centre in zip(lines, (y, x), strict=True)
+    )
     down, across = down.astype(np.float32)[:, :, None], across.astype(np.float32)[:, None, :]
     cos, sin = (turn(tilt).astype(np.float32)[:, None, None] for turn in (np.cos, np.sin))
     x, y = cos * across + sin * down, cos * down - sin * across

@@ -1,8 +1,8 @@
 """A small grammar of what can be said of two figures, and whether it is true.
 
-    caption  = [there is] figure [is] relation figure        "a small red disc is left of a star ..."
-    figure   = a [size] colour shape
-    relation = left of | to the left of | right of | to the right of | above | over | below | under
+caption  = [there is] figure [is] relation figure        "a small red disc is left of a star ..."
+figure   = a [size] colour shape
+relation = left of | to the left of | right of | to the right of | above | over | below | under
 """
 
 import re

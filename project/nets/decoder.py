@@ -92,9 +92,7 @@ class Decoder(nn.Module):
         states = [torch.tanh(bridge(h)).split(n, dim=-1) for bridge, h in zip(self.bridges, summaries, strict=True)]
         return Decoding(states, memory)
 
-    def forward(
-        self, decoding: Decoding, inputs: Tensor, where: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, decoding: Decoding, inputs: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Words (T, B) to logits (T, B, V) of the words after them, and to the attention's weights (T, B, S), if any.
 
         With `where` (T, B), True at K places, the logits of these alone, (K, V): the rest is never computed.
@@ -148,7 +146,7 @@ class Decoder(nn.Module):
 
 
 def check_sizes(dropout: float, **sizes: int) -> None:
-    """The laws of a decoder's arguments, which are those of the network that holds it; a ValueError if one is broken."""
+    """The laws of a decoder's arguments, for whatever network holds it; a ValueError where one is broken."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"model.net.{name} must be at least 1, got {size}")

@@ -7,11 +7,13 @@ import torch
 from omegaconf import DictConfig
 
 from project.errors import UserError
+from project.runs.captions import predict_captions
 from project.runs.image_prediction import predict_images
 from project.runs.speed import device_for
 from project.runs.text_prediction import predict_texts
 from project.runs.trained import Trained, load_run
 from project.runs.translation import predict_translations
+from project.tasks.captioning import Captioning
 from project.tasks.classification import ImageClassifier
 from project.tasks.task import Task
 from project.tasks.text_classification import TextClassification
@@ -23,12 +25,13 @@ Predictor = Callable[[DictConfig, Trained, torch.device], list[dict[str, Any]]]
 PREDICTORS: dict[type[Task], tuple[Predictor, tuple[str, ...]]] = {
     ImageClassifier: (predict_images, ("table", "jsonl")),
     TextClassification: (predict_texts, ("table", "jsonl")),
+    Captioning: (predict_captions, ("lines", "table", "jsonl")),
     Translation: (predict_translations, ("lines", "table", "jsonl")),
 }
 
 
 def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Ask the run `cfg.run` about `cfg.input`, and print a table, JSON lines, or of a translator plain lines.
+    """Ask the run `cfg.run` about `cfg.input`, and print a table, JSON lines, or plain lines of what writes sentences.
 
     Returns:
         What was printed, a dictionary per image, text or line.

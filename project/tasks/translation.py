@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from project.data.subwords import BEGIN, END, PAD, UNKNOWN
+from project.data.subwords import BEGIN, PAD, UNKNOWN
 from project.nets.search import Found
 from project.nets.translator import Translator
 from project.tasks.bleu import Bleu
