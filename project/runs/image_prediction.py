@@ -25,29 +25,22 @@ def predict_images(cfg: DictConfig, trained: Trained, device: torch.device) -> l
     Raises:
         UserError: no such input, or images that cannot be read; those that can are shown first.
     """
-    paths = image_files(Path(str(cfg.input)))
+    paths = images_at(Path(str(cfg.input)))
     failed: list[str] = []
-    trained.task.to(device)
 
     def batches() -> Iterator[list[dict[str, Any]]]:
         for start in range(0, len(paths), cfg.batch_size):
-            readable, images = read_images(trained, paths[start : start + cfg.batch_size], device, failed)
-            yield _classify(trained, readable, images, cfg.top) if readable else []
+            yield _classify(trained, paths[start : start + cfg.batch_size], cfg.top, device, failed)
 
     found = show(batches(), cfg.format, lambda result: {"image": result["image"], **class_columns(result)})
-    tell_of(failed, len(paths))
+    if failed:
+        sys.stdout.flush()
+        raise UserError("\n".join([f"{len(failed)} of {len(paths)} images cannot be read:", *failed]))
     return found
 
 
-def tell_of(failed: list[str], total: int) -> None:
-    """A UserError that names the images which could not be read, if there are any."""
-    if failed:
-        sys.stdout.flush()
-        raise UserError("\n".join([f"{len(failed)} of {total} images cannot be read:", *failed]))
-
-
-def image_files(path: Path) -> list[Path]:
-    """The image, or the images in the folder, `path`.
+def images_at(path: Path) -> list[Path]:
+    """The image `path`, or those in the folder.
 
     Raises:
         UserError: there is none.
@@ -63,16 +56,28 @@ def image_files(path: Path) -> list[Path]:
     return images
 
 
-def read_images(
+@torch.inference_mode()
+def _classify(
+    trained: Trained, paths: list[Path], top: int, device: torch.device, failed: list[str]
+) -> list[dict[str, Any]]:
+    images, readable = normalised(trained, paths, device, failed)
+    if not readable:
+        return []
+    logits = trained.task.to(device).predict(images)
+    found = likeliest(logits, trained.data["classes"], top)
+    return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
+
+
+def normalised(
     trained: Trained, paths: list[Path], device: torch.device, failed: list[str]
-) -> tuple[list[Path], Tensor]:
-    """The images that can be read, and what the network is given of them: (B, 3, H, W), normalised as in its run.
+) -> tuple[Tensor, list[Path]]:
+    """Images (B, 3, H, W) as the run's network wants them, and the paths of those that can be read.
 
     Args:
         trained: the run.
         paths: of the images.
-        device: where the batch is to be.
-        failed: gets a line for each image that cannot be read.
+        device: where they are wanted.
+        failed: takes the reason why an image cannot be read.
     """
     pixels: list[Tensor] = []
     readable: list[Path] = []
@@ -82,14 +87,7 @@ def read_images(
             readable.append(path)
         except UserError as error:
             failed.append(str(error))
-    if not pixels:
-        return [], torch.empty(0)
     mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
-    images = (torch.stack(pixels).to(device).float() / 255 - mean) / std
-    return readable, images.contiguous(memory_format=torch.channels_last)
-
-
-@torch.inference_mode()
-def _classify(trained: Trained, paths: list[Path], images: Tensor, top: int) -> list[dict[str, Any]]:
-    found = likeliest(trained.task.predict(images), trained.data["classes"], top)
-    return [{"image": str(path), **result} for path, result in zip(paths, found, strict=True)]
+    whole = torch.stack(pixels) if pixels else torch.empty(0, *trained.data["sizes"]["image_shape"])
+    images = (whole.to(device).float() / 255 - mean) / std
+    return images.contiguous(memory_format=torch.channels_last), readable
