@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -248,8 +248,3 @@ class AnnotatedDataModule(DataModule):
         """A line for people; of several processes one says it."""
         if self.trainer is None or self.trainer.is_global_zero:
             log.info(text, *values)
-
-
-def merged(parts: Sequence[Sequence[Any]]) -> tuple[list[Any], np.ndarray]:
-    """Ragged lists, one an image, as one list, and how many of it belong to each."""
-    return [one for part in parts for one in part], np.array([len(part) for part in parts], np.int64)

@@ -7,17 +7,16 @@ from typing import Literal
 import numpy as np
 
 from project.data.cache import Decoded, ImageCache, with_remedy
-from project.data.files import Files
+from project.data.files import Files, Stamp
 from project.data.module import require
 from project.errors import UserError
 from project.machine import usable_cores
 
 
 class ListedImages:
-    """Files below a folder, all made `image_size` x `image_size`, held in memory and kept between runs.
+    """Files below a folder that the user has filled, made `image_size` wide and high, held in memory.
 
     Args:
-        root: the folder.
         image_size: side in pixels.
         cache: GiB of decoded images that may be held in memory.
         cache_folder: where decoded images are kept between runs.
@@ -30,7 +29,6 @@ class ListedImages:
 
     def __init__(
         self,
-        root: str | Path,
         image_size: int,
         cache: float = 4.0,
         cache_folder: str = "data/cache",
@@ -41,13 +39,14 @@ class ListedImages:
         require(cache > 0, "data.cache must be above 0 GiB", cache)
         require(on_error in ("raise", "skip"), "data.on_error must be raise or skip", on_error)
         require(num_workers is None or num_workers >= 0, "data.num_workers must be at least 0, or null", num_workers)
-        self.root, self.image_size, self.cache = Path(root).expanduser(), image_size, cache
+        self.image_size, self.cache = image_size, cache
         self.cache_folder, self.on_error, self.num_workers = Path(cache_folder), on_error, num_workers
 
-    def read(self, names: Sequence[str], annotations: Path) -> tuple[np.ndarray, np.ndarray]:
-        """The images (N, H, W, 3) uint8 of the files `names` below the folder, mapped, and which are there, (N,).
+    def read(self, root: Path, names: Sequence[str], annotations: Path) -> tuple[np.ndarray, np.ndarray]:
+        """The images (N, H, W, 3) uint8 of the files `names` below `root`, mapped, and which can be read, (N,).
 
         Args:
+            root: the folder.
             names: from the annotation file `annotations`, which messages name.
 
         Raises:
@@ -59,7 +58,7 @@ class ListedImages:
                 f"{len(names):,} images of {self.image_size}x{self.image_size} take {size:.1f} GiB, more than "
                 f"data.cache={self.cache}.\nChoose a smaller data.image_size, or allow more with data.cache."
             )
-        files = Files(self.root, [], self._stamps(names, annotations), np.zeros(len(names), np.int64), {})
+        files = Files(root, [], self._stamps(root, names, annotations), np.zeros(len(names), np.int64), {})
         entry = ImageCache(self.cache_folder, files, self.image_size)
         workers = usable_cores() if self.num_workers is None else self.num_workers
         decoded = entry.load() or entry.build(self.image_size, self.image_size, workers, self.on_error == "raise")
@@ -68,9 +67,9 @@ class ListedImages:
         readable[list(decoded.broken)] = False
         return decoded.images, readable
 
-    def _stamps(self, names: Sequence[str], annotations: Path) -> list[tuple[str, int, int]]:
-        root = self.root.resolve()
-        stamps = []
+    def _stamps(self, root: Path, names: Sequence[str], annotations: Path) -> list[Stamp]:
+        root = root.resolve()
+        stamps: list[Stamp] = []
         for name in names:
             path = (root / name).resolve()
             if not path.is_relative_to(root):

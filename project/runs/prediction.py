@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from project.errors import UserError
+from project.runs.captions import predict_captions
 from project.runs.image_prediction import predict_images
 from project.runs.question_prediction import predict_answers
 from project.runs.speed import device_for
@@ -14,6 +15,7 @@ from project.runs.text_prediction import predict_texts
 from project.runs.trained import Trained, load_run
 from project.runs.translation import predict_translations
 from project.tasks.answering import Answering
+from project.tasks.captioning import Captioning
 from project.tasks.classification import ImageClassifier
 from project.tasks.task import Task
 from project.tasks.text_classification import TextClassification
@@ -26,12 +28,13 @@ PREDICTORS: dict[type[Task], tuple[Predictor, tuple[str, ...]]] = {
     Answering: (predict_answers, ("table", "jsonl")),
     ImageClassifier: (predict_images, ("table", "jsonl")),
     TextClassification: (predict_texts, ("table", "jsonl")),
+    Captioning: (predict_captions, ("lines", "table", "jsonl")),
     Translation: (predict_translations, ("lines", "table", "jsonl")),
 }
 
 
 def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Ask the run `cfg.run` about `cfg.input`, and print a table, JSON lines, or of a translator plain lines.
+    """Ask the run `cfg.run` about `cfg.input`, and print a table, JSON lines, or plain lines of what writes sentences.
 
     Returns:
         What was printed, a dictionary per image, text or line.

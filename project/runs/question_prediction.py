@@ -67,9 +67,7 @@ def _answer(
     logits = trained.task.to(device).predict(images, questions, torch.full((count,), len(ids)), owner)
     found = likeliest(logits, trained.data["classes"], cfg.top)
     question = str(cfg.question)
-    return [
-        {"image": str(path), "question": question, **result} for path, result in zip(readable, found, strict=True)
-    ]
+    return [{"image": str(path), "question": question, **result} for path, result in zip(readable, found, strict=True)]
 
 
 def _columns(result: dict[str, Any]) -> dict[str, str]:
