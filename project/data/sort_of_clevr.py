@@ -79,7 +79,7 @@ def generate(count: int, size: int, seed: int) -> Questions:
     solved = solve(centres, shapes, size).reshape(count, -1)  # (N, 36)
     half = solved.shape[1] // 2
     order = np.random.default_rng((seed, _QUESTIONS)).random((count, 2, half)).argsort(-1)[..., :PER_KIND]
-    asked = (order + [[0], [half]]).reshape(count, -1)  # (N, 20): numbers of form and colour
+    asked = (order + np.array([[0], [half]])).reshape(count, -1)  # (N, 20): numbers of form and colour
     answers = np.take_along_axis(solved, asked, 1).reshape(-1, 1)
     return Questions(
         images=draw(centres, shapes, size),

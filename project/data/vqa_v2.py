@@ -77,7 +77,7 @@ class VqaV2(QuestionDataModule):
         super().__init__(min_count=min_count, **common)
         require(answers >= 2, "data.answers must be at least 2", answers)
         self.root, self.answers = Path(root).expanduser(), answers
-        self.files = ListedImages(root, image_size, cache, cache_folder, on_error, num_workers)
+        self.files = ListedImages(image_size, cache, cache_folder, on_error, num_workers)
         self.kinds = list(KINDS.values())
 
     def prepare_data(self) -> None:
@@ -105,6 +105,8 @@ class VqaV2(QuestionDataModule):
             rows = []
             for entry in _entries(places[1], "annotations"):
                 people = [once(answer["answer"]) for answer in entry["answers"]]
+                if not people:
+                    raise ValueError(f"nobody has answered question {entry['question_id']}")
                 own = {"multiple_choice_answer": once(entry["multiple_choice_answer"]), "people": people}
                 own |= {"kind": list(KINDS).index(entry["answer_type"]), "image": int(entry["image_id"])}
                 rows.append((asked[entry["question_id"]], {**own, "number": int(entry["question_id"])}))
@@ -123,7 +125,7 @@ class VqaV2(QuestionDataModule):
         texts = {text: number for number, text in enumerate(dict.fromkeys(text for text, _ in rows))}
         numbers, count = np.unique([entry["image"] for _, entry in rows], return_counts=True)
         names = [f"{part}/COCO_{part}_{number:012}.jpg" for number in numbers.tolist()]
-        images, readable = self.files.read(names, self.root / ANNOTATIONS.format(part))
+        images, readable = self.files.read(self.root, names, self.root / ANNOTATIONS.format(part))
         answers, credits = _credited([entry for _, entry in rows], labels)
         whole = Questions(
             images=images,

@@ -86,7 +86,7 @@ class VisualQA(nn.Module):
             rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, breadth)
             self.register_buffer("places", torch.stack(torch.meshgrid(rows, columns, indexing="ij")), persistent=False)
             self.attention = AdditiveAttention(hidden_size, self.encoder.channels + 2, attention_size)
-            self.wait = nn.Parameter(torch.randn(hidden_size))
+            self.wait = nn.Parameter(torch.randn(hidden_size)) if self.glimpses else None
             width += hidden_size
         elif self.encoder is not None:
             width += self.encoder.channels * self.encoder.size[0] * self.encoder.size[1]
@@ -127,15 +127,19 @@ class VisualQA(nn.Module):
 
     def _read(self, ids: Tensor, lengths: Tensor) -> list[State]:
         """The states, each part (M, n), after each question's last word. What is asked twice is read once."""
-        assert self.embedding is not None and self.recurrent is not None
-        ids, same = torch.unique(ids, dim=1, return_inverse=True)
-        own = torch.empty(ids.shape[1], dtype=torch.int64).scatter_(0, same.cpu(), lengths.cpu())
+        assert self.embedding is not None
+        assert self.recurrent is not None
+        whole = torch.cat([ids, lengths.to(ids.device)[None]])
+        whole, same = torch.unique(whole, dim=1, return_inverse=True)
+        ids, own = whole[:-1], whole[-1].cpu()
         _, states = self.recurrent(pack_padded_sequence(self.embedding(ids), own, enforce_sorted=False))
         return [tuple(part.index_select(0, same) for part in state) for state in states]
 
     def _look(self, images: Tensor, ids: Tensor, lengths: Tensor, owner: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What was read and seen in the end, (M, 2n), and the weights (M, h * w) of each look."""
-        assert self.attention is not None and self.recurrent is not None and self.embedding is not None
+        assert self.attention is not None
+        assert self.recurrent is not None
+        assert self.embedding is not None
         memory = self._remember(images, owner)
         weights: list[Tensor] = []
         if self.every_word:
@@ -153,6 +157,7 @@ class VisualQA(nn.Module):
         else:
             states = self._read(ids, lengths)
         for _ in range(self.glimpses):
+            assert self.wait is not None
             seen, where = self.attention(states[-1][0], memory)
             _, states = self.recurrent.step(self.wait + seen, states)
             weights.append(where)
@@ -161,7 +166,8 @@ class VisualQA(nn.Module):
 
     def _remember(self, images: Tensor, owner: Tensor) -> Memory:
         """What the attention needs of each question's picture."""
-        assert self.attention is not None and self.encoder is not None
+        assert self.attention is not None
+        assert self.encoder is not None
         features = self.encoder(images)
         places = self.places.to(features.dtype).expand(len(features), -1, -1, -1)  # type: ignore[operator]
         annotations = torch.cat([features, places], dim=1).flatten(2).transpose(1, 2)  # (B, h * w, C' + 2)
