@@ -84,9 +84,7 @@ def test_figures_are_where_and_what_they_are_said_to_be(side: int) -> None:
             middle = image[int(y * side), int(x * side)]
             nearest = min(COLOURS, key=lambda name: int(np.abs(middle - np.array(COLOURS[name])).sum()))
             assert nearest == colour
-        gaps = [
-            np.hypot(scene.x[i] - scene.x[j], scene.y[i] - scene.y[j]) for i in range(len(scene)) for j in range(i)
-        ]
+        gaps = [np.hypot(scene.x[i] - scene.x[j], scene.y[i] - scene.y[j]) for i in range(len(scene)) for j in range(i)]
         assert min(gaps) > 0.17
 
 

@@ -1,65 +1,36 @@
 """The official files of VQA v2, small, and what evaluation makes of ten people's answers."""
 
 import json
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from project.data.vqa_v2 import PARTS, VqaV2, credit, plain
 from project.errors import UserError
+from tests.data.annotated_sets import Asked, write_vqa
 
 TEN = ["red"] * 6 + ["dark red"] * 3 + ["Crimson."]
 # per picture: question, type, what most people said, what each of the ten said
-TRAIN = [
+TRAIN: list[Asked] = [
     [("What color is the bus?", "other", "red", TEN), ("Is it a bus?", "yes/no", "yes", ["yes"] * 10)],
     [("How many dogs?", "number", "2", ["two"] * 8 + ["3"] * 2)],
     [("Is it a bus?", "yes/no", "no", ["no"] * 9 + ["yes"]), ("What color is the bus?", "other", "red", ["red"] * 10)],
     [("What?", "other", "a rare thing", ["a rare thing"] * 10)],
     [("Is it a bus?", "yes/no", "yes", ["yes"] * 10), ("How many dogs?", "number", "2", ["2"] * 10)],
 ]
-VAL = [
+VAL: list[Asked] = [
     [("What color is the zebra?", "other", "blue", ["blue"] * 10), ("Is it a bus?", "yes/no", "no", ["no"] * 10)],
     [("How many dogs?", "number", "2", ["2"] * 2 + ["red"] * 1 + ["many"] * 7)],
 ]
 
 
-def write(root: Path, pictures: Sequence[Sequence[tuple[str, str, str, list[str]]]], part: str) -> None:
-    """The files of a part, in exactly the official form; the pictures' numbers fall."""
-    questions, annotations = [], []
-    for place, asked in enumerate(pictures):
-        image = 900 - 100 * place
-        folder = root / part
-        folder.mkdir(exist_ok=True, parents=True)
-        Image.new("RGB", (20, 16), (image % 256, 40, 80)).save(folder / f"COCO_{part}_{image:012}.jpg")
-        for number, (question, kind, most, people) in enumerate(asked):
-            own = {"image_id": image, "question_id": image * 1000 + number}
-            questions.append({**own, "question": question})
-            answers = [{"answer": said, "answer_confidence": "yes", "answer_id": i} for i, said in enumerate(people, 1)]
-            annotations.append(
-                {
-                    **own,
-                    "question_type": "what is",
-                    "multiple_choice_answer": most,
-                    "answers": answers,
-                    "answer_type": kind,
-                }
-            )
-    head = {"info": {"version": "2.0"}, "data_type": "mscoco", "data_subtype": part, "license": {}}
-    (root / f"v2_OpenEnded_mscoco_{part}_questions.json").write_text(
-        json.dumps({**head, "task_type": "Open-Ended", "questions": questions[::-1]})
-    )
-    (root / f"v2_mscoco_{part}_annotations.json").write_text(json.dumps({**head, "annotations": annotations}))
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    write(tmp_path / "vqa", TRAIN, PARTS["train"])
-    write(tmp_path / "vqa", VAL, PARTS["test"])
+    write_vqa(tmp_path / "vqa", PARTS["train"], TRAIN)
+    write_vqa(tmp_path / "vqa", PARTS["test"], VAL)
     return tmp_path / "vqa"
 
 
@@ -91,25 +62,25 @@ def asked(data: VqaV2, split: str) -> list[tuple[str, str, list[tuple[str, float
 
 
 def test_what_is_asked_and_what_each_answer_earns(root: Path) -> None:
-    """Pictures stand by their numbers; of the training's the third is held out, and the second has no answer left."""
+    """Pictures stand by their numbers; of the training's the third is held out, and the fourth has no answer left."""
     data = opened(root)
     assert data.classes == ["2", "red", "yes", "no"]  # by how many questions they answer, and then by name
     assert data.counts == {"train": 3, "val": 1, "test": 2}
     assert asked(data, "train") == [
-        ("is it a bus?", "yes_no", [("yes", 1.0)]),
-        ("how many dogs?", "number", [("2", 1.0)]),
-        ("how many dogs?", "number", [("2", 1.0)]),
         ("what color is the bus?", "other", [("red", 1.0)]),
         ("is it a bus?", "yes_no", [("yes", 1.0)]),
+        ("how many dogs?", "number", [("2", 1.0)]),
+        ("is it a bus?", "yes_no", [("yes", 1.0)]),
+        ("how many dogs?", "number", [("2", 1.0)]),
     ]
     assert asked(data, "val") == [
         ("is it a bus?", "yes_no", [("no", 1.0), ("yes", 0.3)]),
         ("what color is the bus?", "other", [("red", 1.0)]),
     ]
     assert asked(data, "test") == [
-        ("how many dogs?", "number", [("2", 0.6), ("red", 0.3)]),
         ("what color is the <unk>?", "other", []),  # evaluated, and always wrong
         ("is it a bus?", "yes_no", [("no", 1.0)]),
+        ("how many dogs?", "number", [("2", 0.6), ("red", 0.3)]),
     ]
 
 
@@ -144,8 +115,8 @@ def test_answers_are_compared_in_their_plain_form(answer: str, expected: str) ->
 
 
 def test_what_is_missing_or_broken_is_told(root: Path) -> None:
-    (root / "val2014" / "COCO_val2014_000000000900.jpg").unlink()
-    with pytest.raises(UserError, match=r"COCO_val2014_000000000900\.jpg"):
+    (root / "val2014" / "COCO_val2014_000000000100.jpg").unlink()
+    with pytest.raises(UserError, match=r"COCO_val2014_000000000100\.jpg"):
         opened(root)
     assert opened(root, on_error="skip").counts["test"] == 1
     annotations = root / "v2_mscoco_val2014_annotations.json"
