@@ -117,7 +117,7 @@ def test_a_folder_of_pictures_and_json_lines(ask: Callable[..., tuple[list, str,
 
 
 def test_what_is_wrong_with_a_question_is_told(ask: Callable[..., tuple[list, str, str]], photo: Path) -> None:
-    with pytest.raises(UserError, match="answers questions about pictures, and there is none: give one, e.g. question"):
+    with pytest.raises(UserError, match="answers questions about pictures, and there is none: give one"):
         ask(f"input={photo}")
     with pytest.raises(UserError, match="question= is empty"):
         ask(f"input={photo}", "question= ")
