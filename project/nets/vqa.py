@@ -15,6 +15,7 @@ from project.nets.mlp import fully_connected
 from project.nets.recurrent import Recurrent
 
 Sees = Literal["both", "question", "picture"]
+STEERING = 2.3  # standard deviation of what steers the attention at first, for states of 1: four times the usual one
 
 
 class VisualQA(nn.Module):
@@ -27,8 +28,9 @@ class VisualQA(nn.Module):
     Other than in the paper: the picture is no word before the first; where the paper's network goes on to write the
     answer's words, here it takes `glimpses` further steps, a learned vector in a word's place, and the last state and
     what it sees go through hidden layers to the logits. Places know where they are: each has its row and its column,
-    from -1 to 1, beside its features. With `every_word=false` the question is read first, at the speed of layers that
-    need no picture, and only the glimpses look.
+    from -1 to 1, beside its features, and c_j is a layer of rectified units over both, so that a place can be "red and
+    on the left". With `every_word=false` the question is read first, at the speed of layers that need no picture, and
+    only the glimpses look.
 
     Without attention it is Santoro et al.'s (2017) baseline, a ConvNet and an MLP: the whole map and the question's
     last state side by side. Without the question, or the picture, the same for what is left.
@@ -80,12 +82,17 @@ class VisualQA(nn.Module):
         self.embedding = nn.Embedding(vocab_size, hidden_size) if sees != "picture" else None
         self.recurrent = Recurrent(cell, hidden_size, hidden_size, num_layers) if sees != "picture" else None
         self.attention: AdditiveAttention | None = None
+        self.where: Tensor  # (2, h, w): the row and the column of each place
         width = hidden_size if sees != "picture" else 0
         if self.encoder is not None and attention and sees == "both":
             height, breadth = self.encoder.size
             rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, breadth)
-            self.register_buffer("places", torch.stack(torch.meshgrid(rows, columns, indexing="ij")), persistent=False)
-            self.attention = AdditiveAttention(hidden_size, self.encoder.channels + 2, attention_size)
+            where = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+            self.register_buffer("where", where, persistent=False)
+            self.place = nn.Linear(self.encoder.channels + 2, hidden_size)
+            self.attention = AdditiveAttention(hidden_size, hidden_size, attention_size)
+            # v tanh(W h + U c) can match h with c only where tanh bends, which usual weights of small states don't reach
+            nn.init.normal_(self.attention.W.weight, std=STEERING * hidden_size**-0.5)
             self.wait = nn.Parameter(torch.randn(hidden_size)) if self.glimpses else None
             width += hidden_size
         elif self.encoder is not None:
@@ -169,8 +176,9 @@ class VisualQA(nn.Module):
         assert self.attention is not None
         assert self.encoder is not None
         features = self.encoder(images)
-        places = self.places.to(features.dtype).expand(len(features), -1, -1, -1)  # type: ignore[operator]
-        annotations = torch.cat([features, places], dim=1).flatten(2).transpose(1, 2)  # (B, h * w, C' + 2)
+        where = self.where.to(features.dtype).expand(len(features), -1, -1, -1)
+        places = torch.cat([features, where], dim=1).flatten(2).transpose(1, 2)  # (B, h * w, C' + 2)
+        annotations = F.relu(self.place(places))
         return self.attention.remember_all(annotations).of(owner)
 
     def _answer(self, seen: Tensor) -> Tensor:
