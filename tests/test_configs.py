@@ -30,6 +30,7 @@ MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
 MUST_BE_GIVEN = {
     "image_folder": ["data.root=x"],
     "reviews": ["data.path=x"],
+    "vqa_v2": ["data.root=x"],
     "translation": ["data.source=x", "data.target=y"],
 }
 SMOKE = ("trainer=smoke", "trainer.accelerator=cpu", "data.batch_size=8", "data.eval_batch_size=8")
@@ -39,9 +40,15 @@ SHORT_TEXT = ("data=text", f"data.path={CONF / 'train.yaml'}", "data.truncate=4"
 SHORT_FOR = {
     "LanguageModelling": SHORT_TEXT,
     "TextClassification": ("data=opinions", "data.train_sentences=100", "data.test_sentences=20", *SMOKE),
+    "Answering": ("data=sort_of_clevr", "data.train_images=40", "data.test_images=8", "data.val_fraction=0.2", *SMOKE),
     "Translation": ("data=spelled_numbers", "data.train_pairs=100", "data.test_pairs=20", *SMOKE),
 }
-SMALL = {"LanguageModelling": 32, "TextClassification": 8, "Translation": None}  # samples of a step; None: as it comes
+SMALL = {
+    "LanguageModelling": 32,
+    "TextClassification": 8,
+    "Answering": 160,
+    "Translation": None,
+}  # samples of a step; None: as it comes
 
 
 def short(composed: Compose, *words: str) -> tuple[str, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities import move_data_to_device
@@ -13,12 +14,15 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from project.callbacks.pictures import confusion_figure
+from project.data.captions import CaptionDataModule
 from project.data.images import ImageDataModule
 from project.data.module import DataModule
+from project.data.questions import QuestionDataModule
 from project.data.reviews import LabelledSentences, ReviewDataModule
 from project.data.translation import TranslationDataModule
 from project.errors import UserError
 from project.runs.building import build_data
+from project.runs.captions import evaluate_captions
 from project.runs.folder import write_json
 from project.runs.quiet import quiet
 from project.runs.speed import device_for
@@ -39,7 +43,8 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         mean of theirs.
 
     Raises:
-        UserError: a run that is none, or a classifier or translator without a test set, or runs whose test sets differ.
+        UserError: a run that is none, or a classifier, translator or captioner without a test set, or runs whose test
+            sets differ.
     """
     names = list(cfg.run) if isinstance(cfg.run, ListConfig) else [cfg.run]
     if not names:
@@ -61,6 +66,8 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
                 raise UserError(f"{one} and {other} have other test {unit}, so they cannot be compared")
             if isinstance(data, TranslationDataModule):
                 results[str(trained.folder)] = evaluate_translation(trained, data, device)
+            elif isinstance(data, CaptionDataModule):
+                results[str(trained.folder)] = evaluate_captions(trained, data, device)
             elif not isinstance(trained.task, CLASSIFIERS):
                 results[str(trained.folder)] = _measured(trained, data, device)
             else:
@@ -95,7 +102,7 @@ def _measures(trained: Trained) -> list[str]:
 
 
 def _test_set(trained: Trained, data: DataModule) -> str:
-    needed = isinstance(trained.task, CLASSIFIERS) or isinstance(data, TranslationDataModule)
+    needed = isinstance(trained.task, CLASSIFIERS) or isinstance(data, TranslationDataModule | CaptionDataModule)
     if needed and not data.counts["test"]:
         raise UserError(
             f"{trained.folder} was trained on data that have no test part, so there is nothing to test it on"
@@ -180,8 +187,8 @@ def _digest(data: DataModule) -> str:
     """What the test set consists of, whatever batches and ids are made of it.
 
     Of images: classes, labels and pixels (of those that are not in memory: their files). Of sentences: classes, labels
-    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of anything else: how many samples
-    it has.
+    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of captions: pixels and texts. Of
+    questions about pictures: pixels, answers, the questions' lengths. Of anything else: how many samples it has.
     """
     digest = hashlib.sha256()
     if isinstance(data, ImageDataModule):
@@ -195,6 +202,18 @@ def _digest(data: DataModule) -> str:
         digest.update(repr(data.classes).encode() + part.labels.tobytes() + part.sentences.lengths.tobytes())
     elif isinstance(data, TranslationDataModule):
         digest.update(repr((data.sources("test"), data.references("test"))).encode())
+    elif isinstance(data, CaptionDataModule):
+        digest.update(repr(data.references("test")).encode())
+        for row in data.parts["test"].rows:
+            digest.update(data.parts["test"].images[row].tobytes())
+    elif isinstance(data, QuestionDataModule):
+        asked = data.parts["test"]
+        numbers, _ = asked.numbers(np.arange(len(asked)))
+        digest.update(repr(data.classes).encode() + asked.sequences.lengths[numbers].tobytes())
+        for label in asked.labels:
+            digest.update(label[numbers].tobytes())
+        for row in asked.rows:
+            digest.update(asked.images[row].tobytes())
     else:
         digest.update(str(data.counts["test"] or data.counts["val"]).encode())
     return digest.hexdigest()

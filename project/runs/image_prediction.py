@@ -25,7 +25,7 @@ def predict_images(cfg: DictConfig, trained: Trained, device: torch.device) -> l
     Raises:
         UserError: no such input, or images that cannot be read; those that can are shown first.
     """
-    paths = _images(Path(str(cfg.input)))
+    paths = images_at(Path(str(cfg.input)))
     failed: list[str] = []
 
     def batches() -> Iterator[list[dict[str, Any]]]:
@@ -39,7 +39,12 @@ def predict_images(cfg: DictConfig, trained: Trained, device: torch.device) -> l
     return found
 
 
-def _images(path: Path) -> list[Path]:
+def images_at(path: Path) -> list[Path]:
+    """The image `path`, or those in the folder.
+
+    Raises:
+        UserError: there is none.
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -55,6 +60,25 @@ def _images(path: Path) -> list[Path]:
 def _classify(
     trained: Trained, paths: list[Path], top: int, device: torch.device, failed: list[str]
 ) -> list[dict[str, Any]]:
+    images, readable = normalised(trained, paths, device, failed)
+    if not readable:
+        return []
+    logits = trained.task.to(device).predict(images)
+    found = likeliest(logits, trained.data["classes"], top)
+    return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
+
+
+def normalised(
+    trained: Trained, paths: list[Path], device: torch.device, failed: list[str]
+) -> tuple[Tensor, list[Path]]:
+    """Images (B, 3, H, W) as the run's network wants them, and the paths of those that can be read.
+
+    Args:
+        trained: the run.
+        paths: of the images.
+        device: where they are wanted.
+        failed: takes the reason why an image cannot be read.
+    """
     pixels: list[Tensor] = []
     readable: list[Path] = []
     for path in paths:
@@ -63,10 +87,7 @@ def _classify(
             readable.append(path)
         except UserError as error:
             failed.append(str(error))
-    if not pixels:
-        return []
     mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
-    images = (torch.stack(pixels).to(device).float() / 255 - mean) / std  # (B, 3, H, W)
-    logits = trained.task.to(device).predict(images.contiguous(memory_format=torch.channels_last))
-    found = likeliest(logits, trained.data["classes"], top)
-    return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
+    whole = torch.stack(pixels) if pixels else torch.empty(0, *trained.data["sizes"]["image_shape"])
+    images = (whole.to(device).float() / 255 - mean) / std
+    return images.contiguous(memory_format=torch.channels_last), readable
