@@ -80,9 +80,7 @@ def test_batches_have_images_with_all_their_sequences(build_annotated: BuildAnno
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_share_every_batch_and_every_sample_once(
-    build_annotated: BuildAnnotated, name: str, ranks: int
-) -> None:
+def test_ranks_share_every_batch_and_every_sample_once(build_annotated: BuildAnnotated, name: str, ranks: int) -> None:
     module = ready(build_annotated(name))
     alone = {split: list(loader(module)) for split, loader in LOADERS.items()}
     for split, loader in LOADERS.items():
