@@ -31,6 +31,7 @@ MUST_BE_GIVEN = {
     "coco_captions": ["data.root=x"],
     "flickr8k": ["data.root=x"],
     "image_folder": ["data.root=x"],
+    "mask_folder": ["data.root=x"],
     "reviews": ["data.path=x"],
     "vqa_v2": ["data.root=x"],
     "translation": ["data.source=x", "data.target=y"],
@@ -44,6 +45,8 @@ SHORT_FOR = {
     "LanguageModelling": SHORT_TEXT,
     "TextClassification": ("data=opinions", "data.train_sentences=100", "data.test_sentences=20", *SMOKE),
     "Answering": ("data=sort_of_clevr", "data.train_images=40", "data.test_images=8", "data.val_fraction=0.2", *SMOKE),
+    "Regression": ("data=shape_corners", "data.train_images=100", "data.test_images=20", *SMOKE),
+    "Segmentation": ("data=shape_masks", "data.train_images=100", "data.test_images=20", *SMOKE),
     "Translation": ("data=spelled_numbers", "data.train_pairs=100", "data.test_pairs=20", *SMOKE),
 }
 SMALL = {

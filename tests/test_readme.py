@@ -95,6 +95,8 @@ def _run(folder: Path, command: str) -> None:
             words += needs[:-1] if "sweep=resnet" in command else needs
         if "data=scenes" in command:
             words += ["data.train_images=100", "data.val_images=20", "data.test_images=20"]
+        if "data=shape_" in command:
+            words += ["data.train_images=100", "data.test_images=20", "data.batch_size=8"]
         if "image_folder" in command:
             words += ["data.batch_size=8"]
         if "sweep=" in command:

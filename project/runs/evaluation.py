@@ -19,10 +19,12 @@ from project.data.images import ImageDataModule
 from project.data.module import DataModule
 from project.data.questions import QuestionDataModule
 from project.data.reviews import LabelledSentences, ReviewDataModule
+from project.data.targeted import TargetedDataModule
 from project.data.translation import TranslationDataModule
 from project.errors import UserError
 from project.runs.building import build_data
 from project.runs.captions import evaluate_captions
+from project.runs.dense_evaluation import class_rows, point_rows
 from project.runs.folder import write_json
 from project.runs.quiet import quiet
 from project.runs.speed import device_for
@@ -30,6 +32,8 @@ from project.runs.tables import table
 from project.runs.trained import Trained, check_unchanged, load_run
 from project.runs.translation import evaluate_translation
 from project.tasks.classification import ImageClassifier, confusion_matrix, f1_scores
+from project.tasks.regression import Regression
+from project.tasks.segmentation import Segmentation
 from project.tasks.text_classification import TextClassification
 
 CLASSIFIERS = (ImageClassifier, TextClassification)  # their batches end with the labels, the rest is what `net` takes
@@ -68,6 +72,8 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
                 results[str(trained.folder)] = evaluate_translation(trained, data, device)
             elif isinstance(data, CaptionDataModule):
                 results[str(trained.folder)] = evaluate_captions(trained, data, device)
+            elif isinstance(data, TargetedDataModule) and isinstance(trained.task, Regression | Segmentation):
+                results[str(trained.folder)] = _targeted(trained, data, device, show=len(names) == 1)
             elif not isinstance(trained.task, CLASSIFIERS):
                 results[str(trained.folder)] = _measured(trained, data, device)
             else:
@@ -141,6 +147,20 @@ def _measured(trained: Trained, data: DataModule, device: torch.device) -> dict[
     return found
 
 
+def _targeted(trained: Trained, data: TargetedDataModule, device: torch.device, show: bool) -> dict[str, float]:
+    """Write what the task measures, and the table by point or by class; the measures."""
+    found = _measured(trained, data, device)
+    points = isinstance(trained.task, Regression)
+    rows = (point_rows if points else class_rows)(trained, data, device)
+    plain = [{key: None if value != value else value for key, value in row.items()} for row in rows]  # JSON has no NaN
+    write_json(_evaluation_folder(trained) / "metrics.json", {**found, "points" if points else "classes": plain})
+    with SummaryWriter(str(trained.folder)) as writer:
+        writer.add_text(f"test/{'points' if points else 'classes'}", table(rows, markdown=True), trained.step)
+    if show:
+        print(f"{table(rows)}\n")
+    return found
+
+
 def _classified(trained: Trained, probabilities: Tensor, labels: Tensor, show: bool) -> dict[str, float]:
     """Write the metrics, the table per class and the confusion matrix; the metrics."""
     classes = trained.data["classes"]
@@ -187,13 +207,27 @@ def _digest(data: DataModule) -> str:
     """What the test set consists of, whatever batches and ids are made of it.
 
     Of images: classes, labels and pixels (of those that are not in memory: their files). Of sentences: classes, labels
+<<<OURS
     and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of captions: pixels and texts. Of
     questions about pictures: pixels, answers, the questions' lengths. Of anything else: how many samples it has.
+===BASE
+    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of anything else: how many samples
+    it has.
+===THEIRS
+    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of images with
+    targets: these and the pixels. Of anything else: how many samples
+    it has.
+>>>END
     """
     digest = hashlib.sha256()
     if isinstance(data, ImageDataModule):
         split = data.splits["test"]
         digest.update(repr(data.classes).encode() + split.labels.tobytes())
+        for row in split.rows:
+            digest.update(split.images[row].tobytes())
+    elif isinstance(data, TargetedDataModule):
+        split = data.splits["test"]
+        digest.update(repr(data.named).encode() + split.labels.tobytes())
         for row in split.rows:
             digest.update(split.images[row].tobytes())
     elif isinstance(data, ReviewDataModule):

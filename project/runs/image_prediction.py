@@ -25,7 +25,7 @@ def predict_images(cfg: DictConfig, trained: Trained, device: torch.device) -> l
     Raises:
         UserError: no such input, or images that cannot be read; those that can are shown first.
     """
-    paths = images_at(Path(str(cfg.input)))
+    paths = images_at(Path(str(cfg.input))) find_images(Path(str(cfg.input)))
     failed: list[str] = []
 
     def batches() -> Iterator[list[dict[str, Any]]]:
@@ -33,18 +33,27 @@ def predict_images(cfg: DictConfig, trained: Trained, device: torch.device) -> l
             yield _classify(trained, paths[start : start + cfg.batch_size], cfg.top, device, failed)
 
     found = show(batches(), cfg.format, lambda result: {"image": result["image"], **class_columns(result)})
-    if failed:
-        sys.stdout.flush()
-        raise UserError("\n".join([f"{len(failed)} of {len(paths)} images cannot be read:", *failed]))
+    tell(failed, len(paths))
     return found
 
 
+<<<OURS
 def images_at(path: Path) -> list[Path]:
     """The image `path`, or those in the folder.
 
     Raises:
         UserError: there is none.
     """
+===BASE
+def _images(path: Path) -> list[Path]:
+===THEIRS
+def find_images(path: Path) -> list[Path]:
+    """The image `path`, or those at any depth of the folder, in the order of their names.
+
+    Raises:
+        UserError: nothing there, or no images.
+    """
+>>>END
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -54,6 +63,20 @@ def images_at(path: Path) -> list[Path]:
     if not images:
         raise UserError(f"input={path} holds no images (files that end in {', '.join(ENDINGS)})")
     return images
+
+
+def tell(failed: list[str], count: int) -> None:
+    """A UserError that names the images of so many that cannot be read, if there are any."""
+    if failed:
+        sys.stdout.flush()
+        raise UserError("\n".join([f"{len(failed)} of {count} images cannot be read:", *failed]))
+
+
+def normalised(pixels: Tensor, trained: Trained, device: torch.device) -> Tensor:
+    """Images (B, 3, H, W) uint8 as the run's network takes them, on its device."""
+    mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
+    images = (pixels.to(device).float() / 255 - mean) / std
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
@@ -87,7 +110,23 @@ def normalised(
             readable.append(path)
         except UserError as error:
             failed.append(str(error))
+<<<OURS
     mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
     whole = torch.stack(pixels) if pixels else torch.empty(0, *trained.data["sizes"]["image_shape"])
     images = (whole.to(device).float() / 255 - mean) / std
     return images.contiguous(memory_format=torch.channels_last), readable
+===BASE
+    if not pixels:
+        return []
+    mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
+    images = (torch.stack(pixels).to(device).float() / 255 - mean) / std  # (B, 3, H, W)
+    logits = trained.task.to(device).predict(images.contiguous(memory_format=torch.channels_last))
+    found = likeliest(logits, trained.data["classes"], top)
+    return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
+===THEIRS
+    if not pixels:
+        return []
+    logits = trained.task.to(device).predict(normalised(torch.stack(pixels), trained, device))
+    found = likeliest(logits, trained.data["classes"], top)
+    return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
+>>>END

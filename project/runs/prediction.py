@@ -10,6 +10,8 @@ from project.errors import UserError
 from project.runs.captions import predict_captions
 from project.runs.image_prediction import predict_images
 from project.runs.question_prediction import predict_answers
+from project.runs.mask_prediction import predict_masks
+from project.runs.point_prediction import predict_points
 from project.runs.speed import device_for
 from project.runs.text_prediction import predict_texts
 from project.runs.trained import Trained, load_run
@@ -17,6 +19,8 @@ from project.runs.translation import predict_translations
 from project.tasks.answering import Answering
 from project.tasks.captioning import Captioning
 from project.tasks.classification import ImageClassifier
+from project.tasks.regression import Regression
+from project.tasks.segmentation import Segmentation
 from project.tasks.task import Task
 from project.tasks.text_classification import TextClassification
 from project.tasks.translation import Translation
@@ -30,7 +34,10 @@ PREDICTORS: dict[type[Task], tuple[Predictor, tuple[str, ...]]] = {
     TextClassification: (predict_texts, ("table", "jsonl")),
     Captioning: (predict_captions, ("lines", "table", "jsonl")),
     Translation: (predict_translations, ("lines", "table", "jsonl")),
+    Regression: (predict_points, ("table", "jsonl")),
+    Segmentation: (predict_masks, ("table", "jsonl")),
 }
+DRAWN = (Regression, Segmentation)  # tasks with pictures to write
 
 
 def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
@@ -53,6 +60,8 @@ def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
         raise UserError(f"question= is for networks that answer questions; {trained.folder} is {_named(trained)}")
     if cfg.format not in (None, *formats):
         raise UserError(f"format={cfg.format} is unknown: choose {' or '.join(formats)}")
+    if cfg.out is not None and not isinstance(trained.task, DRAWN):
+        raise UserError(f"out={cfg.out} is for pictures, and a {type(trained.task).__name__} draws none: leave it out")
     cfg = cfg.copy()
     cfg.format = cfg.format or formats[0]
     return predict(cfg, trained, device_for(cfg.accelerator))

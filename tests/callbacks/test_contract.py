@@ -23,6 +23,7 @@ PAIRS = ("translations",)
 QUESTIONS = ("answers",)
 CAPTIONS = ("captions", "caption_mistakes")
 AUTOENCODERS = ("reconstructions", "codes")
+TARGETS = ("key_points", "masks")  # each of the task in which it draws
 IMAGES = "an image classifier"
 ALL = ("network",)  # fits whatever is trained
 AT_THE_ENDS = ("about", "hparams")  # of any run: they write when it begins and when it ends
@@ -58,6 +59,11 @@ def run(folder: Path, name: str, *words: str) -> dict[str, object]:
     elif name in AUTOENCODERS:
         images = ("data=shapes", "data.train_images=60", "data.test_images=20", "data.batch_size=16")
         small = ("model=autoencoder", "model.net.widths=[4]", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+        train(compose_config(*small, *images, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
+    elif name in TARGETS:
+        model, data = {"key_points": ("key_points", "shape_corners"), "masks": ("segmenter", "shape_masks")}[name]
+        images = (f"data={data}", "data.train_images=60", "data.test_images=20", "data.batch_size=16")
+        small = (f"model={model}", "net=convnet", "trainer.max_epochs=2", "trainer.accelerator=cpu")
         train(compose_config(*small, *images, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     else:
         train(tiny(f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
