@@ -15,9 +15,10 @@ from project.data.videos import VideoDataModule, Videos
 
 SIDE = 32
 KINDS = ("disc", "cross", "frame", "triangle")
+COLOURS = {"red": (215, 45, 45), "green": (40, 170, 60), "blue": (50, 80, 225), "yellow": (225, 200, 40)}
 MOST_MEETINGS = 3
 CLASSES = {
-    "first": ["none", *KINDS],
+    "first": ["none", *COLOURS],
     "meetings": ["0", "1", "2", "3 or more"],
     "count": ["0", "1", "2"],
 }
@@ -98,51 +99,49 @@ def _bump(
     return np.where(where, middle + signs * TOUCHING * towards, at), np.where(where, speed * back, velocity)
 
 
-def label(scenes: Scenes, kinds: np.ndarray, labels: str) -> np.ndarray:
-    """The label of every frame, (T, n) int64; `kinds` (2, n) are the figures' numbers in `KINDS`."""
+def label(scenes: Scenes, colours: np.ndarray, labels: str) -> np.ndarray:
+    """The label of every frame, (T, n) int64; `colours` (2, n) are the figures' numbers in `COLOURS`."""
     steps = np.arange(len(scenes.met))[:, None]
     if labels == "meetings":
         return np.minimum(scenes.met, MOST_MEETINGS)
     if labels == "count":
         return (steps[:, None] >= scenes.entries).sum(1)
-    return np.where(steps >= scenes.entries[0], 1 + kinds[0], 0)
+    return np.where(steps >= scenes.entries[0], 1 + colours[0], 0)
 
 
 def draw(count: int, seed: int, labels: str, lengths: Sequence[int]) -> Videos:
     """`count` videos of `lengths[0]` to `lengths[1]` frames; a function of the arguments alone.
 
-    Kinds, colours, which figure lies on top, the ground and the noise have nothing to do with which one came first.
+    Colours, kinds, which figure lies on top, the ground and the noise have nothing to do with which one came first.
     """
     rng = np.random.default_rng(seed)
     own = rng.integers(lengths[0], lengths[1] + 1, count)
-    scenes = move(rng, count, int(lengths[1]))
-    kinds = np.empty((2, count), np.int64)
-    kinds[0] = rng.integers(0, len(KINDS), count)
-    kinds[1] = (kinds[0] + rng.integers(1, len(KINDS), count)) % len(KINDS)
-    looks = _Looks(rng, count)
+    scenes, looks = move(rng, count, int(lengths[1])), Looks(rng, count)
     starts = np.concatenate([[0], own.cumsum()])
     video = np.repeat(np.arange(count), own)  # (M,) the video of each frame, and its time there
     time = np.arange(starts[-1]) - starts[video]
     frames = np.empty((len(video), SIDE, SIDE, 3), np.uint8)
     for start in range(0, len(video), CHUNK):
         here = slice(start, start + CHUNK)
-        frames[here] = looks.paint(rng, scenes, kinds, video[here], time[here])
-    return Videos(frames, starts, label(scenes, kinds, labels)[time, video])
+        frames[here] = looks.paint(rng, scenes, video[here], time[here])
+    return Videos(frames, starts, label(scenes, looks.colours, labels)[time, video])
 
 
-class _Looks:
-    """Colours of n videos: of the ground, its slope, and both figures; and which of these is drawn last."""
+class Looks:
+    """What n videos look like: the ground and its slope, both figures' colours and kinds, which is drawn last."""
 
     def __init__(self, rng: np.random.Generator, n: int) -> None:
-        self.ground = rng.uniform(40, 215, (n, 1, 1, 3)).astype(np.float32)
-        self.slope = rng.uniform(-40, 40, (2, n, 1, 1, 3)).astype(np.float32)
-        away = rng.uniform(80, 140, (2, n, 1, 1, 3)).astype(np.float32)
-        self.colours = np.where(self.ground < 128, self.ground + away, self.ground - away)  # (2, n, 1, 1, 3)
+        self.colours = np.empty((2, n), np.int64)
+        self.colours[0] = rng.integers(0, len(COLOURS), n)
+        self.colours[1] = (self.colours[0] + rng.integers(1, len(COLOURS), n)) % len(COLOURS)  # another one
+        palette = np.array(list(COLOURS.values()), np.float32)
+        self.paints = (palette[self.colours] + rng.uniform(-25, 25, (2, n, 3)))[:, :, None, None].astype(np.float32)
+        self.kinds = rng.integers(0, len(KINDS), (2, n))
+        self.ground = (rng.uniform(30, 225, (n, 1)) + rng.uniform(-12, 12, (n, 3)))[:, None, None].astype(np.float32)
+        self.slope = rng.uniform(-40, 40, (2, n, 1, 1, 1)).astype(np.float32)
         self.on_top = rng.integers(0, 2, n)
 
-    def paint(
-        self, rng: np.random.Generator, scenes: Scenes, kinds: np.ndarray, video: np.ndarray, time: np.ndarray
-    ) -> np.ndarray:
+    def paint(self, rng: np.random.Generator, scenes: Scenes, video: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Frames (F, H, W, 3) uint8: those of the videos (F,) at the times (F,)."""
         videos, own = np.unique(video, return_inverse=True)
         line = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)[:, None]
@@ -152,10 +151,10 @@ class _Looks:
             who = layer ^ self.on_top[video]  # (F,)
             seen = np.flatnonzero(time >= scenes.entries[who, video])
             who, where = who[seen], video[seen]
-            window, cover = _cover(scenes.places[time[seen], who, where], kinds[who, where])
+            window, cover = _cover(scenes.places[time[seen], who, where], self.kinds[who, where])
             pixels = seen[:, None, None], *window
             beneath = images[pixels]
-            images[pixels] = beneath + cover[..., None] * (self.colours[who, where] - beneath)
+            images[pixels] = beneath + cover[..., None] * (self.paints[who, where] - beneath)
         return images.clip(0, 255).astype(np.uint8)
 
 
@@ -177,7 +176,7 @@ def _cover(places: np.ndarray, kinds: np.ndarray) -> tuple[tuple[np.ndarray, np.
 class MovingShapes(VideoDataModule):
     """Videos of two figures, 32x32, the same ones in every run.
 
-    Labels of a frame: `first`, the kind of the figure that came in first (`none` before), and `meetings`, how many
+    Labels of a frame: `first`, the colour of the figure that came in first (`none` before), and `meetings`, how many
     times the two have met so far, need memory; `count`, how many figures are in view, needs none.
 
     Args:

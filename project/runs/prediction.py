@@ -12,7 +12,9 @@ from project.runs.speed import device_for
 from project.runs.text_prediction import predict_texts
 from project.runs.trained import Trained, load_run
 from project.runs.translation import predict_translations
+from project.runs.video_prediction import predict_videos
 from project.tasks.classification import ImageClassifier
+from project.tasks.frame_classification import FrameClassification
 from project.tasks.task import Task
 from project.tasks.text_classification import TextClassification
 from project.tasks.translation import Translation
@@ -23,6 +25,7 @@ Predictor = Callable[[DictConfig, Trained, torch.device], list[dict[str, Any]]]
 PREDICTORS: dict[type[Task], tuple[Predictor, tuple[str, ...]]] = {
     ImageClassifier: (predict_images, ("table", "jsonl")),
     TextClassification: (predict_texts, ("table", "jsonl")),
+    FrameClassification: (predict_videos, ("table", "jsonl")),
     Translation: (predict_translations, ("lines", "table", "jsonl")),
 }
 
@@ -31,7 +34,7 @@ def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
     """Ask the run `cfg.run` about `cfg.input`, and print a table, JSON lines, or of a translator plain lines.
 
     Returns:
-        What was printed, a dictionary per image, text or line.
+        What was printed, a dictionary per image, frame, text or line.
 
     Raises:
         UserError: no such run or input, or a run whose task predicts nothing of a single input.
@@ -40,7 +43,7 @@ def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
         if not isinstance(cfg[name], int) or cfg[name] < 1:
             raise UserError(f"{name} must be a whole number of at least 1, got {cfg[name]}")
     if not str(cfg.input).strip():
-        raise UserError("input= is empty: give an image, a folder of images, a text, or a file of texts")
+        raise UserError("input= is empty: give an image, a folder of images, a video, a text, or a file of texts")
     trained = load_run(str(cfg.run), cfg.outputs, cfg.checkpoint)
     predict, formats = _predictor(trained)
     if cfg.format not in (None, *formats):
