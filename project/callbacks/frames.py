@@ -32,7 +32,7 @@ class Frames(Drawing):
     def __init__(
         self,
         count: int = 4,
-        frames: int = 12,
+        frames: int = 10,
         every_n_validations: int | None = None,
         where_it_fits: bool = False,
     ) -> None:
@@ -67,7 +67,7 @@ class Frames(Drawing):
             missing = self.frames - len(shown)
             tiles += [np.full_like(tiles[0], 255)] * missing
             captions += [""] * missing
-        write_image(writer, "frames", grid(tiles, self.frames, captions, "true class, predicted class"), step)
+        write_image(writer, "frames", grid(tiles, self.frames, captions, "true class, predicted class; a red line where they differ"), step)
 
 
 def edged(tile: np.ndarray, right: bool) -> np.ndarray:

@@ -23,7 +23,7 @@ CLASSES = {
     "count": ["0", "1", "2"],
 }
 RADIUS = 5.0  # pixels; a figure's whole circle is in the picture from its first frame on
-TOUCHING, APART = 1.4 * RADIUS, 2 * RADIUS + 1  # distances of the centres: of two that meet, and of two that do not
+TOUCHING, APART = 1.1 * RADIUS, 2.2 * RADIUS  # distances of the centres: of two that meet, and below which they do
 SLOWEST, FASTEST = 2.6, 4.2  # pixels a frame
 LATEST, LATEST_AFTER = 3, 4  # frames: the first figure comes at 0 to 3, the other 1 to 4 frames later
 CHUNK = 256  # frames drawn at a time
@@ -60,9 +60,9 @@ def move(rng: np.random.Generator, n: int, steps: int) -> Scenes:
         entering = entries[1] == step
         at[1] = np.where((entering & (_gap(at) < APART))[:, None], SIDE - 1 - at[1], at[1])  # not on top of the other
         velocity[1] = np.where((entering[:, None]) & ((at[1] - SIDE / 2) * velocity[1] > 0), -velocity[1], velocity[1])
-        touching = (entries[1] < step) & (_gap(at) < APART)
+        touching = (entries[1] < step) & (_gap(at) < APART) & ~touched  # thrown back, they have a frame to part
         at, velocity = _bump(rng, at, velocity, touching, nearest, farthest)
-        met[step] = met[step - 1] + (touching & ~touched) if step else 0
+        met[step] = met[step - 1] + touching if step else 0
         places[step], touched = at, touching
     return Scenes(entries, places, met)
 
