@@ -30,6 +30,7 @@ MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
 MUST_BE_GIVEN = {
     "image_folder": ["data.root=x"],
     "reviews": ["data.path=x"],
+    "video_folder": ["data.root=x"],
     "translation": ["data.source=x", "data.target=y"],
 }
 SMOKE = ("trainer=smoke", "trainer.accelerator=cpu", "data.batch_size=8", "data.eval_batch_size=8")
@@ -39,9 +40,11 @@ SHORT_TEXT = ("data=text", f"data.path={CONF / 'train.yaml'}", "data.truncate=4"
 SHORT_FOR = {
     "LanguageModelling": SHORT_TEXT,
     "TextClassification": ("data=opinions", "data.train_sentences=100", "data.test_sentences=20", *SMOKE),
+    "FrameClassification": ("data=moving_shapes", "data.train_videos=20", "data.test_videos=10", *SMOKE),
     "Translation": ("data=spelled_numbers", "data.train_pairs=100", "data.test_pairs=20", *SMOKE),
 }
-SMALL = {"LanguageModelling": 32, "TextClassification": 8, "Translation": None}  # samples of a step; None: as it comes
+# samples of a step; None: as it comes
+SMALL = {"LanguageModelling": 32, "TextClassification": 8, "Translation": None, "FrameClassification": None}
 
 
 def short(composed: Compose, *words: str) -> tuple[str, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from tests.runs.text import tiny_opinions, tiny_text
 TEXT = ("samples", "passage", "cells", "gradient_flow")
 SENTENCES = ("text_mistakes",)
 PAIRS = ("translations",)
+VIDEOS = ("frames",)
 AUTOENCODERS = ("reconstructions", "codes")
 IMAGES = "an image classifier"
 ALL = ("network",)  # fits whatever is trained
@@ -43,6 +44,10 @@ def run(folder: Path, name: str, *words: str) -> dict[str, object]:
         pairs = ("data=spelled_numbers", "data.train_pairs=64", "data.test_pairs=20", "data.batch_size=16")
         small = ("model=translator", "model.net.hidden_size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu")
         train(compose_config(*small, *pairs, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
+    elif name in VIDEOS:
+        videos = ("data=moving_shapes", "data.train_videos=40", "data.test_videos=10", "data.batch_size=8")
+        small = ("model=frame_classifier", "model.net.hidden_size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+        train(compose_config(*small, *videos, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     elif name in SENTENCES:
         train(tiny_opinions(folder, "default_callbacks=scalars", *words))
     elif name in AUTOENCODERS:
@@ -75,7 +80,7 @@ def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, na
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
         run(
             tmp_path,
-            IMAGES if name in (*TEXT, *PAIRS, *SENTENCES, "reconstructions") else "samples",
+            IMAGES if name in (*TEXT, *PAIRS, *SENTENCES, *VIDEOS, "reconstructions") else "samples",
             f"callbacks=[{name}]",
         )
     assert not (tmp_path / "run").exists()

@@ -22,7 +22,8 @@ def gaps(scenes) -> np.ndarray:  # type: ignore[no-untyped-def]
 def test_two_figures_meet_clearly_or_are_clearly_apart(scenes) -> None:  # type: ignore[no-untyped-def]
     distances = gaps(scenes)
     touching = distances < TOUCHING + 0.01
-    assert (distances[~touching] > APART - 1).all()
+    assert distances[~touching].min() > TOUCHING + 0.9
+    assert (distances[~touching] > APART - 2).mean() > 0.995
     assert touching.any(0).mean() > 0.9  # of such long videos
     begins = touching & ~np.concatenate([np.zeros((1, 3000), bool), touching[:-1]])
     assert np.array_equal(begins.cumsum(0), scenes.met)
