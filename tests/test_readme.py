@@ -65,6 +65,7 @@ def test_its_commands_run(tmp_path: Path) -> None:
             for i in range(20):
                 shade = tuple(part + i for part in colour)
                 Image.new("RGB", (32, 32), shade).save(tmp_path / "path/to/images" / split / name / f"{i}.png")
+    shutil.copytree(tmp_path / "path/to/images/test/red", tmp_path / "path/to/frames")
     (tmp_path / "path/to/text.txt").write_text("The rain in Spain stays mainly in the plain.\n" * 100)
     example, *_ = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     example = example.replace('"trainer.max_epochs=3"', ", ".join(f'"{word}"' for word in SHORT.split()))
@@ -97,6 +98,8 @@ def _run(folder: Path, command: str) -> None:
             words += ["data.train_images=100", "data.val_images=20", "data.test_images=20"]
         if "data=shape_" in command:
             words += ["data.train_images=100", "data.test_images=20", "data.batch_size=8"]
+        if "data=moving_shapes" in command:
+            words += ["data.train_videos=40", "data.test_videos=10"]
         if "image_folder" in command:
             words += ["data.batch_size=8"]
         if "sweep=" in command:

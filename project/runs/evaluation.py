@@ -21,6 +21,7 @@ from project.data.questions import QuestionDataModule
 from project.data.reviews import LabelledSentences, ReviewDataModule
 from project.data.targeted import TargetedDataModule
 from project.data.translation import TranslationDataModule
+from project.data.videos import VideoDataModule, VideoPart
 from project.errors import UserError
 from project.runs.building import build_data
 from project.runs.captions import evaluate_captions
@@ -34,9 +35,14 @@ from project.runs.translation import evaluate_translation
 from project.tasks.classification import ImageClassifier, confusion_matrix, f1_scores
 from project.tasks.regression import Regression
 from project.tasks.segmentation import Segmentation
+from project.tasks.frame_classification import FrameClassification, whole_videos
 from project.tasks.text_classification import TextClassification
 
-CLASSIFIERS = (ImageClassifier, TextClassification)  # their batches end with the labels, the rest is what `net` takes
+CLASSIFIERS = (
+    ImageClassifier,
+    TextClassification,
+    FrameClassification,
+)  # their batches end with the labels, the rest is what `net` takes
 
 
 def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
@@ -78,10 +84,10 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
                 results[str(trained.folder)] = _measured(trained, data, device)
             else:
                 probabilities, labels = _probabilities(trained, data, device)
-                results[str(trained.folder)] = _classified(trained, probabilities, labels, show=len(names) == 1)
+                results[str(trained.folder)] = _classified(trained, data, probabilities, labels, show=len(names) == 1)
                 predicted.append(probabilities)
         if len(predicted) > 1:
-            results["ensemble"] = scores(torch.stack(predicted).mean(0), labels, _measures(trained))
+            results["ensemble"] = _scores(trained, data, torch.stack(predicted).mean(0), labels)
     print(table([{"run": run, **found} for run, found in results.items()]))
     return results
 
@@ -103,8 +109,19 @@ def scores(
     return {f"test/{name}": value.item() for name, value in found.items() if name in measures}
 
 
-def _measures(trained: Trained) -> list[str]:
-    return [name.removeprefix("val/") for name in trained.task.logged if name.startswith("val/")]
+def _scores(trained: Trained, data: DataModule, probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """What the run's task is measured by in a validation, of the test set in the order of `_probabilities`."""
+    names = [name.removeprefix("val/") for name in trained.task.logged if name.startswith("val/")]
+    found = scores(probabilities, labels, names)
+    if isinstance(data, VideoDataModule):
+        right = whole_videos(probabilities.argmax(1) == labels, _video_lengths(data))
+        found["test/video_accuracy"] = right.double().mean().item()
+    return found
+
+
+def _video_lengths(data: VideoDataModule) -> Tensor:
+    """Frames of the videos of the test set (V,), as the batches have them."""
+    return torch.from_numpy(data.parts["test"].lengths[0])[data.test_dataloader().order(0)]
 
 
 def _test_set(trained: Trained, data: DataModule) -> str:
@@ -118,7 +135,10 @@ def _test_set(trained: Trained, data: DataModule) -> str:
 
 @torch.inference_mode()
 def _probabilities(trained: Trained, data: DataModule, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(N, K) float64 probabilities and (N,) labels of the test set, in the order of the data."""
+    """(N, K) float64 probabilities and (N,) labels of the test set, in the order of the data; of videos frame by frame.
+
+    Videos stand in the order of their lengths, one behind the other.
+    """
     task, loader = trained.task.to(device), data.test_dataloader()
     probabilities, labels = [], []
     for batch in loader:
@@ -126,6 +146,8 @@ def _probabilities(trained: Trained, data: DataModule, device: torch.device) -> 
         probabilities.append(task.predict(*inputs).cpu().double().softmax(1))
         labels.append(own_labels.cpu())
     task.cpu()
+    if isinstance(data, VideoDataModule):
+        return torch.cat(probabilities), torch.cat(labels)
     places = loader.order(0).argsort()  # sentences come sorted by length
     return torch.cat(probabilities)[places], torch.cat(labels)[places]
 
@@ -147,6 +169,7 @@ def _measured(trained: Trained, data: DataModule, device: torch.device) -> dict[
     return found
 
 
+<<<OURS
 def _targeted(trained: Trained, data: TargetedDataModule, device: torch.device, show: bool) -> dict[str, float]:
     """Write what the task measures, and the table by point or by class; the measures."""
     found = _measured(trained, data, device)
@@ -162,11 +185,18 @@ def _targeted(trained: Trained, data: TargetedDataModule, device: torch.device, 
 
 
 def _classified(trained: Trained, probabilities: Tensor, labels: Tensor, show: bool) -> dict[str, float]:
+===BASE
+def _classified(trained: Trained, probabilities: Tensor, labels: Tensor, show: bool) -> dict[str, float]:
+===THEIRS
+def _classified(
+    trained: Trained, data: DataModule, probabilities: Tensor, labels: Tensor, show: bool
+) -> dict[str, float]:
+>>>END
     """Write the metrics, the table per class and the confusion matrix; the metrics."""
     classes = trained.data["classes"]
     confusion = confusion_matrix(probabilities.argmax(1), labels, len(classes))
     rows = _per_class(confusion, classes, trained.data.get("unit", "images"))
-    found = scores(probabilities, labels, _measures(trained))
+    found = _scores(trained, data, probabilities, labels)
     folder = _evaluation_folder(trained)
     write_json(folder / "metrics.json", {**found, "classes": rows, "confusion": confusion.tolist()})
     figure = confusion_figure(confusion, classes)
@@ -208,6 +238,7 @@ def _digest(data: DataModule) -> str:
 
     Of images: classes, labels and pixels (of those that are not in memory: their files). Of sentences: classes, labels
 <<<OURS
+<<<OURS
     and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of captions: pixels and texts. Of
     questions about pictures: pixels, answers, the questions' lengths. Of anything else: how many samples it has.
 ===BASE
@@ -217,6 +248,13 @@ def _digest(data: DataModule) -> str:
     and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of images with
     targets: these and the pixels. Of anything else: how many samples
     it has.
+>>>END
+===BASE
+    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of anything else: how many samples
+    it has.
+===THEIRS
+    and lengths, since the ids depend on the vocabulary; likewise of videos. Of translations: both texts. Of anything
+    else: how many samples it has.
 >>>END
     """
     digest = hashlib.sha256()
@@ -234,6 +272,10 @@ def _digest(data: DataModule) -> str:
         part = data.parts["test"]
         assert isinstance(part, LabelledSentences)
         digest.update(repr(data.classes).encode() + part.labels.tobytes() + part.sentences.lengths.tobytes())
+    elif isinstance(data, VideoDataModule):
+        videos = data.parts["test"]
+        assert isinstance(videos, VideoPart)
+        digest.update(repr(data.classes).encode() + videos.labels.tobytes() + videos.frame_counts.tobytes())
     elif isinstance(data, TranslationDataModule):
         digest.update(repr((data.sources("test"), data.references("test"))).encode())
     elif isinstance(data, CaptionDataModule):

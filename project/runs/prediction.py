@@ -18,9 +18,11 @@ from project.runs.trained import Trained, load_run
 from project.runs.translation import predict_translations
 from project.tasks.answering import Answering
 from project.tasks.captioning import Captioning
+from project.runs.video_prediction import predict_videos
 from project.tasks.classification import ImageClassifier
 from project.tasks.regression import Regression
 from project.tasks.segmentation import Segmentation
+from project.tasks.frame_classification import FrameClassification
 from project.tasks.task import Task
 from project.tasks.text_classification import TextClassification
 from project.tasks.translation import Translation
@@ -33,6 +35,7 @@ PREDICTORS: dict[type[Task], tuple[Predictor, tuple[str, ...]]] = {
     ImageClassifier: (predict_images, ("table", "jsonl")),
     TextClassification: (predict_texts, ("table", "jsonl")),
     Captioning: (predict_captions, ("lines", "table", "jsonl")),
+    FrameClassification: (predict_videos, ("table", "jsonl")),
     Translation: (predict_translations, ("lines", "table", "jsonl")),
     Regression: (predict_points, ("table", "jsonl")),
     Segmentation: (predict_masks, ("table", "jsonl")),
@@ -44,7 +47,7 @@ def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
     """Ask the run `cfg.run` about `cfg.input`, and print a table, JSON lines, or plain lines of what writes sentences.
 
     Returns:
-        What was printed, a dictionary per image, text or line.
+        What was printed, a dictionary per image, frame, text or line.
 
     Raises:
         UserError: no such run or input, or a run whose task predicts nothing of a single input.
@@ -53,7 +56,7 @@ def run_prediction(cfg: DictConfig) -> list[dict[str, Any]]:
         if not isinstance(cfg[name], int) or cfg[name] < 1:
             raise UserError(f"{name} must be a whole number of at least 1, got {cfg[name]}")
     if not str(cfg.input).strip():
-        raise UserError("input= is empty: give an image, a folder of images, a text, or a file of texts")
+        raise UserError("input= is empty: give an image, a folder of images, a video, a text, or a file of texts")
     trained = load_run(str(cfg.run), cfg.outputs, cfg.checkpoint)
     predict, formats = _predictor(trained)
     if cfg.question is not None and not isinstance(trained.task, Answering):

@@ -22,6 +22,7 @@ SENTENCES = ("text_mistakes",)
 PAIRS = ("translations",)
 QUESTIONS = ("answers",)
 CAPTIONS = ("captions", "caption_mistakes")
+VIDEOS = ("frames",)
 AUTOENCODERS = ("reconstructions", "codes")
 TARGETS = ("key_points", "masks")  # each of the task in which it draws
 IMAGES = "an image classifier"
@@ -54,6 +55,10 @@ def run(folder: Path, name: str, *words: str) -> dict[str, object]:
         train(compose_config(*small, *pictures, *more, *words))
     elif name in CAPTIONS:
         train(tiny_captions(folder / "run", "test=false", "default_callbacks=scalars", *words))
+    elif name in VIDEOS:
+        videos = ("data=moving_shapes", "data.train_videos=40", "data.test_videos=10", "data.batch_size=8")
+        small = ("model=frame_classifier", "model.net.hidden_size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+        train(compose_config(*small, *videos, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     elif name in SENTENCES:
         train(tiny_opinions(folder, "default_callbacks=scalars", *words))
     elif name in AUTOENCODERS:
@@ -91,7 +96,7 @@ def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, na
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
         run(
             tmp_path,
-            IMAGES if name in (*TEXT, *PAIRS, *QUESTIONS, *CAPTIONS, *SENTENCES, "reconstructions") else "samples",
+            IMAGES if name in (*TEXT, *PAIRS, *QUESTIONS, *CAPTIONS, *SENTENCES, *VIDEOS, "reconstructions") else "samples",
             f"callbacks=[{name}]",
         )
     assert not (tmp_path / "run").exists()
