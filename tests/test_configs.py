@@ -51,19 +51,14 @@ SHORT_FOR = {
     "FrameClassification": ("data=moving_shapes", "data.train_videos=20", "data.test_videos=10", *SMOKE),
     "Translation": ("data=spelled_numbers", "data.train_pairs=100", "data.test_pairs=20", *SMOKE),
 }
-<<<OURS
+# samples of a step; None: as it comes
 SMALL = {
     "LanguageModelling": 32,
     "TextClassification": 8,
     "Answering": 160,
     "Translation": None,
-}  # samples of a step; None: as it comes
-===BASE
-SMALL = {"LanguageModelling": 32, "TextClassification": 8, "Translation": None}  # samples of a step; None: as it comes
-===THEIRS
-# samples of a step; None: as it comes
-SMALL = {"LanguageModelling": 32, "TextClassification": 8, "Translation": None, "FrameClassification": None}
->>>END
+    "FrameClassification": None,
+}
 
 
 def short(composed: Compose, *words: str) -> tuple[str, tuple[str, ...]]:

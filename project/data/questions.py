@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,14 @@ class QuestionDataModule(AnnotatedDataModule):
     @property
     def vocabulary(self) -> Vocabulary:
         return self.encoder.vocabulary
+
+    def content(self, split: str) -> Iterator[bytes]:
+        """Answers with their kinds, lengths of the questions, and pixels: ids depend on the vocabulary."""
+        part = self.parts[split]
+        numbers, _ = part.numbers(np.arange(len(part)))
+        yield repr(self.classes).encode() + part.sequences.lengths[numbers].tobytes()
+        yield from (label[numbers].tobytes() for label in part.labels)
+        yield from (part.images[row].tobytes() for row in part.rows)
 
     @property
     def sizes(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Videos with a label for every frame; and what all data sets of videos share."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -115,6 +116,12 @@ class VideoDataModule(SentenceDataModule):
         rows = videos.rows(numbers["train"])
         self.mean, self.std = mean_and_std(Split(videos.frames, rows, videos.labels[rows]))
         return {split: VideoPart(videos, own, self.mean, self.std) for split, own in numbers.items()}
+
+    def content(self, split: str) -> Iterator[bytes]:
+        """Classes, the frames' labels, and how many frames the videos have."""
+        part = self.parts[split]
+        assert isinstance(part, VideoPart)
+        yield repr(self.classes).encode() + part.labels.tobytes() + part.frame_counts.tobytes()
 
     @property
     def sizes(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities import move_data_to_device
@@ -15,13 +14,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from project.callbacks.pictures import confusion_figure
 from project.data.captions import CaptionDataModule
-from project.data.images import ImageDataModule
 from project.data.module import DataModule
-from project.data.questions import QuestionDataModule
-from project.data.reviews import LabelledSentences, ReviewDataModule
 from project.data.targeted import TargetedDataModule
 from project.data.translation import TranslationDataModule
-from project.data.videos import VideoDataModule, VideoPart
+from project.data.videos import VideoDataModule
 from project.errors import UserError
 from project.runs.building import build_data
 from project.runs.captions import evaluate_captions
@@ -33,16 +29,13 @@ from project.runs.tables import table
 from project.runs.trained import Trained, check_unchanged, load_run
 from project.runs.translation import evaluate_translation
 from project.tasks.classification import ImageClassifier, confusion_matrix, f1_scores
+from project.tasks.frame_classification import FrameClassification, whole_videos
 from project.tasks.regression import Regression
 from project.tasks.segmentation import Segmentation
-from project.tasks.frame_classification import FrameClassification, whole_videos
 from project.tasks.text_classification import TextClassification
 
-CLASSIFIERS = (
-    ImageClassifier,
-    TextClassification,
-    FrameClassification,
-)  # their batches end with the labels, the rest is what `net` takes
+# their batches end with the labels, the rest is what `net` takes
+CLASSIFIERS = (ImageClassifier, TextClassification, FrameClassification)
 
 
 def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
@@ -130,7 +123,10 @@ def _test_set(trained: Trained, data: DataModule) -> str:
         raise UserError(
             f"{trained.folder} was trained on data that have no test part, so there is nothing to test it on"
         )
-    return _digest(data)
+    digest = hashlib.sha256()
+    for content in data.content("test" if data.counts["test"] else "val"):
+        digest.update(content)
+    return digest.hexdigest()
 
 
 @torch.inference_mode()
@@ -169,7 +165,6 @@ def _measured(trained: Trained, data: DataModule, device: torch.device) -> dict[
     return found
 
 
-<<<OURS
 def _targeted(trained: Trained, data: TargetedDataModule, device: torch.device, show: bool) -> dict[str, float]:
     """Write what the task measures, and the table by point or by class; the measures."""
     found = _measured(trained, data, device)
@@ -184,14 +179,9 @@ def _targeted(trained: Trained, data: TargetedDataModule, device: torch.device, 
     return found
 
 
-def _classified(trained: Trained, probabilities: Tensor, labels: Tensor, show: bool) -> dict[str, float]:
-===BASE
-def _classified(trained: Trained, probabilities: Tensor, labels: Tensor, show: bool) -> dict[str, float]:
-===THEIRS
 def _classified(
     trained: Trained, data: DataModule, probabilities: Tensor, labels: Tensor, show: bool
 ) -> dict[str, float]:
->>>END
     """Write the metrics, the table per class and the confusion matrix; the metrics."""
     classes = trained.data["classes"]
     confusion = confusion_matrix(probabilities.argmax(1), labels, len(classes))
@@ -231,65 +221,3 @@ def _evaluation_folder(trained: Trained) -> Path:
     folder = trained.folder / "evaluation"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _digest(data: DataModule) -> str:
-    """What the test set consists of, whatever batches and ids are made of it.
-
-    Of images: classes, labels and pixels (of those that are not in memory: their files). Of sentences: classes, labels
-<<<OURS
-<<<OURS
-    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of captions: pixels and texts. Of
-    questions about pictures: pixels, answers, the questions' lengths. Of anything else: how many samples it has.
-===BASE
-    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of anything else: how many samples
-    it has.
-===THEIRS
-    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of images with
-    targets: these and the pixels. Of anything else: how many samples
-    it has.
->>>END
-===BASE
-    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of anything else: how many samples
-    it has.
-===THEIRS
-    and lengths, since the ids depend on the vocabulary; likewise of videos. Of translations: both texts. Of anything
-    else: how many samples it has.
->>>END
-    """
-    digest = hashlib.sha256()
-    if isinstance(data, ImageDataModule):
-        split = data.splits["test"]
-        digest.update(repr(data.classes).encode() + split.labels.tobytes())
-        for row in split.rows:
-            digest.update(split.images[row].tobytes())
-    elif isinstance(data, TargetedDataModule):
-        split = data.splits["test"]
-        digest.update(repr(data.named).encode() + split.labels.tobytes())
-        for row in split.rows:
-            digest.update(split.images[row].tobytes())
-    elif isinstance(data, ReviewDataModule):
-        part = data.parts["test"]
-        assert isinstance(part, LabelledSentences)
-        digest.update(repr(data.classes).encode() + part.labels.tobytes() + part.sentences.lengths.tobytes())
-    elif isinstance(data, VideoDataModule):
-        videos = data.parts["test"]
-        assert isinstance(videos, VideoPart)
-        digest.update(repr(data.classes).encode() + videos.labels.tobytes() + videos.frame_counts.tobytes())
-    elif isinstance(data, TranslationDataModule):
-        digest.update(repr((data.sources("test"), data.references("test"))).encode())
-    elif isinstance(data, CaptionDataModule):
-        digest.update(repr(data.references("test")).encode())
-        for row in data.parts["test"].rows:
-            digest.update(data.parts["test"].images[row].tobytes())
-    elif isinstance(data, QuestionDataModule):
-        asked = data.parts["test"]
-        numbers, _ = asked.numbers(np.arange(len(asked)))
-        digest.update(repr(data.classes).encode() + asked.sequences.lengths[numbers].tobytes())
-        for label in asked.labels:
-            digest.update(label[numbers].tobytes())
-        for row in asked.rows:
-            digest.update(asked.images[row].tobytes())
-    else:
-        digest.update(str(data.counts["test"] or data.counts["val"]).encode())
-    return digest.hexdigest()

@@ -9,20 +9,20 @@ from omegaconf import DictConfig
 from project.errors import UserError
 from project.runs.captions import predict_captions
 from project.runs.image_prediction import predict_images
-from project.runs.question_prediction import predict_answers
 from project.runs.mask_prediction import predict_masks
 from project.runs.point_prediction import predict_points
+from project.runs.question_prediction import predict_answers
 from project.runs.speed import device_for
 from project.runs.text_prediction import predict_texts
 from project.runs.trained import Trained, load_run
 from project.runs.translation import predict_translations
+from project.runs.video_prediction import predict_videos
 from project.tasks.answering import Answering
 from project.tasks.captioning import Captioning
-from project.runs.video_prediction import predict_videos
 from project.tasks.classification import ImageClassifier
+from project.tasks.frame_classification import FrameClassification
 from project.tasks.regression import Regression
 from project.tasks.segmentation import Segmentation
-from project.tasks.frame_classification import FrameClassification
 from project.tasks.task import Task
 from project.tasks.text_classification import TextClassification
 from project.tasks.translation import Translation

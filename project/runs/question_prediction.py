@@ -1,6 +1,5 @@
 """Answers to questions about pictures that are in no data set."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from project.errors import UserError
 from project.runs.answers import class_columns, likeliest, show
-from project.runs.image_prediction import images_at, normalised
+from project.runs.image_prediction import find_images, read_images
 from project.runs.text_prediction import Reader
 from project.runs.trained import Trained
 
@@ -29,7 +28,7 @@ def predict_answers(cfg: DictConfig, trained: Trained, device: torch.device) -> 
         UserError: no question, no such input, or images that cannot be read; those that can are shown first.
     """
     ids, reader = _question(cfg, trained)
-    paths = images_at(Path(str(cfg.input)))
+    paths = find_images(Path(str(cfg.input)))
     failed: list[str] = []
 
     def batches() -> Iterator[list[dict[str, Any]]]:
@@ -38,9 +37,7 @@ def predict_answers(cfg: DictConfig, trained: Trained, device: torch.device) -> 
 
     found = show(batches(), cfg.format, lambda result: {"image": result["image"], **_columns(result)})
     reader.report()
-    if failed:
-        sys.stdout.flush()
-        raise UserError("\n".join([f"{len(failed)} of {len(paths)} images cannot be read:", *failed]))
+    tell(failed, len(paths))
     return found
 
 
@@ -58,7 +55,7 @@ def _question(cfg: DictConfig, trained: Trained) -> tuple[Tensor, Reader]:
 def _answer(
     trained: Trained, paths: list[Path], ids: Tensor, cfg: DictConfig, device: torch.device, failed: list[str]
 ) -> list[dict[str, Any]]:
-    images, readable = normalised(trained, paths, device, failed)
+    images, readable = read_images(trained, paths, device, failed)
     if not readable:
         return []
     count = len(readable)

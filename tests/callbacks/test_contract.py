@@ -25,6 +25,7 @@ CAPTIONS = ("captions", "caption_mistakes")
 VIDEOS = ("frames",)
 AUTOENCODERS = ("reconstructions", "codes")
 TARGETS = ("key_points", "masks")  # each of the task in which it draws
+NOT_OF_CLASSIFIERS = (*TEXT, *PAIRS, *QUESTIONS, *CAPTIONS, *SENTENCES, *VIDEOS, "reconstructions")
 IMAGES = "an image classifier"
 ALL = ("network",)  # fits whatever is trained
 AT_THE_ENDS = ("about", "hparams")  # of any run: they write when it begins and when it ends
@@ -96,7 +97,9 @@ def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, na
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
         run(
             tmp_path,
-            IMAGES if name in (*TEXT, *PAIRS, *QUESTIONS, *CAPTIONS, *SENTENCES, *VIDEOS, "reconstructions") else "samples",
+            IMAGES
+            if name in (*TEXT, *PAIRS, *QUESTIONS, *CAPTIONS, *SENTENCES, *VIDEOS, "reconstructions")
+            else "samples",
             f"callbacks=[{name}]",
         )
     assert not (tmp_path / "run").exists()
