@@ -67,7 +67,12 @@ class Frames(Drawing):
             missing = self.frames - len(shown)
             tiles += [np.full_like(tiles[0], 255)] * missing
             captions += [""] * missing
-        write_image(writer, "frames", grid(tiles, self.frames, captions, "true class, predicted class; a red line where they differ"), step)
+        write_image(
+            writer,
+            "frames",
+            grid(tiles, self.frames, captions, "true class, predicted class; a red line where they differ"),
+            step,
+        )
 
 
 def edged(tile: np.ndarray, right: bool) -> np.ndarray:
