@@ -45,7 +45,7 @@ class FrameClassifier(nn.Module):
         cell: Callable[[int, int], Cell],
         hidden_size: int = 128,
         num_layers: int = 1,
-        grid: int = 4,
+        grid: int = 5,
         dropout: float = 0.0,
         recurrent: bool = True,
         bidirectional: bool = False,

@@ -73,6 +73,7 @@ def test_a_training_counts_frames_and_videos(classifier: Path) -> None:
     assert 8 * 8 * 8 <= metrics["samples"] <= 8 * 8 * 10  # steps, videos, frames
 
 
+@pytest.mark.slow
 def test_evaluation_has_what_the_test_of_the_training_had(classifier: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = json.loads((classifier / "metrics.json").read_text())
     words = (f"run=[{classifier},{classifier}]", "accelerator=cpu")
@@ -144,6 +145,7 @@ def test_inputs_that_are_no_videos(ask: Ask, tmp_path: Path) -> None:
         ask(f"input={tmp_path / 'empty'}")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_in_mid_epoch_ends_with_the_same_bits(tmp_path: Path) -> None:
     words = ("default_callbacks=scalars", "callbacks.checkpoints.every_n_steps=2", "model.net.dropout=0.2")
     train(tiny(tmp_path / "whole", *words))
