@@ -15,7 +15,7 @@ from project.data.captions import CaptionDataModule
 from project.data.subwords import tokenizer_from
 from project.runs.answers import show
 from project.runs.folder import write_json
-from project.runs.image_prediction import find_images, read_images
+from project.runs.image_prediction import find_images, read_images, tell
 from project.runs.trained import Trained
 from project.runs.translation import beam_size, printed
 from project.tasks.captioning import ORDERS, Captioning

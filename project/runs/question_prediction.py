@@ -10,7 +10,7 @@ from torch import Tensor
 
 from project.errors import UserError
 from project.runs.answers import class_columns, likeliest, show
-from project.runs.image_prediction import find_images, read_images
+from project.runs.image_prediction import find_images, read_images, tell
 from project.runs.text_prediction import Reader
 from project.runs.trained import Trained
 
