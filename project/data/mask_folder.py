@@ -147,7 +147,7 @@ class MaskFolder(TargetedDataModule):
 
     def _check(self, pairs: Pairs, decoded: DecodedPairs, table: np.ndarray) -> None:
         wrong = decoded.values & (table < 0)
-        for number in np.flatnonzero(wrong.any(1)):
+        for number in np.flatnonzero(wrong.any(1)).tolist():
             value = int(np.flatnonzero(wrong[number])[0])
             known = f"from 0 to {len(self.classes) - 1}" if self.values is None else f"of data.values={self.values}"
             raise UserError(

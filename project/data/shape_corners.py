@@ -91,8 +91,8 @@ class ShapeCorners(TargetedDataModule):
         return {"train": draw_corners(self.train_images, seed=1), "test": draw_corners(self.test_images, seed=2)}
 
     def move(self, targets: Tensor, moves: Moves) -> Tensor:
-        mirrored = torch.tensor(MIRRORED, device=targets.device)
-        return moved_points(targets, moves, *self.image_shape[1:], mirrored=mirrored)
+        _, height, width = self.image_shape
+        return moved_points(targets, moves, height, width, torch.tensor(MIRRORED, device=targets.device))
 
     @property
     def named(self) -> dict[str, list[str]]:

@@ -1,5 +1,7 @@
 """Targets that move with their images: exactly, whatever was drawn for a batch."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ def pixels(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
 
 @pytest.mark.parametrize("name", TARGETED)
 def test_sizes_and_batches(build: Build, name: str) -> None:
-    module = ready(build(name))
+    module: Any = ready(build(name))
     assert all(0 < value < 1 for value in [*module.mean, *module.std])
     for split in ("train", "val", "test"):
         loader = getattr(module, f"{split}_dataloader")()

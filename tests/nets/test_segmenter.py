@@ -1,5 +1,7 @@
 """The fully convolutional head, and the regression of points: shapes, and what the equations say."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -43,7 +45,7 @@ def test_skips_add_the_scores_of_finer_maps() -> None:
     net = Segmenter(encoder(), SHAPE, 3, "bilinear", skips=True).eval()
     assert finer_layers(net.encoder, SHAPE) == [("net.layer1", 16), ("net.layer2", 32)]
     images = torch.randn(2, 3, 32, 32)
-    part = net.encoder.net
+    part: Any = net.encoder.net
     first = part.layer1(part.relu(part.bn1(part.conv1(images))))
     second = part.layer2(first)
     scores = net.score(part.layer3(second))

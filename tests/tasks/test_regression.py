@@ -27,6 +27,11 @@ class Fixed(nn.Module):
         return self.places[: len(images)]
 
 
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 def test_shares_are_from_the_centre_and_back() -> None:
     corners = torch.tensor([[[-0.5, -0.5], [19.5, 9.5], [9.5, 4.5]]])
     assert shares(corners, IMAGES[:1]).tolist() == [[[-0.5, -0.5], [0.5, 0.5], [0.0, 0.0]]]
@@ -56,9 +61,10 @@ def test_the_image_s_own_length_can_be_the_reference() -> None:
 
 
 def test_unknown_points_have_no_gradient_and_make_none_nan() -> None:
-    task = Regression(Fixed())
+    net = Fixed()
+    task = Regression(net)
     task.measure((IMAGES, POINTS), "train")[0].backward()
-    gradient = task.net.places.grad
+    gradient = gradient_of(net.places)
     assert gradient.isfinite().all()
     assert gradient[0, 2].tolist() == [0, 0]
     assert gradient[1, 2].all()
@@ -69,16 +75,14 @@ def test_unknown_points_have_no_gradient_and_make_none_nan() -> None:
 
 
 def test_means_do_not_depend_on_batches_nor_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, parts = Regression(Fixed()), Regression(Fixed())
-    loss, *_ = whole.measure((IMAGES, POINTS), "train")
-    loss.backward()
-    weighed = []
+    whole, gradients = Fixed(), []
+    Regression(whole).measure((IMAGES, POINTS), "train")[0].backward()
     for number in range(2):  # each rank has one of the images: 2 and 3 known points
-        part = slice(number, number + 1)
-        task = Regression(Fixed())
-        task.net.places = nn.Parameter(parts.net.places[part].detach().clone())
+        part, net = slice(number, number + 1), Fixed()
+        net.places = nn.Parameter(net.places[part].detach())
+        task = Regression(net)
         trainer = SimpleNamespace(world_size=2, strategy=SimpleNamespace(reduce=lambda v, reduce_op: torch.tensor(5.0)))
         monkeypatch.setattr(Regression, "trainer", trainer, raising=False)
         task.training_step((IMAGES[part], POINTS[part]), 0).backward()
-        weighed.append(task.net.places.grad)
-    assert torch.allclose(torch.cat(weighed) / 2, whole.net.places.grad)  # a mean over ranks
+        gradients.append(gradient_of(net.places))
+    assert torch.allclose(torch.cat(gradients) / 2, gradient_of(whole.places))  # a mean over ranks

@@ -16,12 +16,17 @@ SURE = 2.0  # the logit of what is said; the others' are 0
 
 
 class Fixed(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, part: slice = slice(None)) -> None:
         super().__init__()
-        self.logits = nn.Parameter(SURE * nn.functional.one_hot(SAID, 4).permute(0, 3, 1, 2).float())
+        self.logits = nn.Parameter(SURE * nn.functional.one_hot(SAID[part], 4).permute(0, 3, 1, 2).float())
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logits[: len(images)]
+
+
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def test_confusion_counts_pixels_and_leaves_out_what_is_ignored() -> None:
@@ -40,6 +45,7 @@ def test_measures_by_hand() -> None:
     expected = (6 * right + 3 * wrong) / 9
     assert samples == 2
     assert loss.item() == pytest.approx(expected)
+    assert task.answers is not None
     assert torch.equal(task.answers, SAID)
     task.meters["val"].add(sums, samples)
     means = task.derived("val", task.meters["val"].read_epoch(lambda values: values))
@@ -52,7 +58,7 @@ def test_an_epoch_does_not_depend_on_its_batches() -> None:
     _, sums, samples = whole.measure((IMAGES, MASKS), "val")
     whole.meters["val"].add(sums, samples)
     for number in range(2):
-        parts.net.logits = nn.Parameter(Fixed().logits[number : number + 1].detach())
+        parts.net = Fixed(slice(number, number + 1))
         _, sums, samples = parts.measure((IMAGES[:1], MASKS[number : number + 1]), "val")
         parts.meters["val"].add(sums, samples)
     means = [task.derived("val", task.meters["val"].read_epoch(lambda values: values)) for task in (whole, parts)]
@@ -60,27 +66,28 @@ def test_an_epoch_does_not_depend_on_its_batches() -> None:
 
 
 def test_a_batch_without_a_known_pixel() -> None:
-    task = Segmentation(Fixed(), num_classes=4)
+    net = Fixed()
+    task = Segmentation(net, num_classes=4)
     loss, sums, _ = task.measure((IMAGES, torch.full_like(MASKS, IGNORED)), "train")
     loss.backward()
     assert loss.item() == 0
-    assert not task.net.logits.grad.any()
+    assert not gradient_of(net.logits).any()
     task.meters["train"].add(sums, 2)
     assert task.derived("train", task.meters["train"].read_epoch(lambda values: values)) == {}
 
 
 def test_ranks_with_fewer_known_pixels_weigh_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Segmentation(Fixed(), num_classes=4)
-    whole.measure((IMAGES, MASKS), "train")[0].backward()
-    gradients = []
+    whole, gradients = Fixed(), []
+    Segmentation(whole, num_classes=4).measure((IMAGES, MASKS), "train")[0].backward()
     for number in range(2):  # 5 and 4 known pixels
-        part, task = slice(number, number + 1), Segmentation(Fixed(), num_classes=4)
-        task.net.logits = nn.Parameter(Fixed().logits[part].detach())
+        part = slice(number, number + 1)
+        net = Fixed(part)
+        task = Segmentation(net, num_classes=4)
         trainer = SimpleNamespace(world_size=2, strategy=SimpleNamespace(reduce=lambda v, reduce_op: torch.tensor(9.0)))
         monkeypatch.setattr(Segmentation, "trainer", trainer, raising=False)
         task.training_step((IMAGES[part], MASKS[part]), 0).backward()
-        gradients.append(task.net.logits.grad)
-    assert torch.allclose(torch.cat(gradients) / 2, whole.net.logits.grad)
+        gradients.append(gradient_of(net.logits))
+    assert torch.allclose(torch.cat(gradients) / 2, gradient_of(whole.logits))
 
 
 def test_what_can_be_monitored() -> None:
