@@ -1,8 +1,10 @@
 """Videos as arrays of frames: files that PyAV decodes, or folders of pictures."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -50,20 +52,21 @@ def read_frames(
         if total % every == 0:
             if len(kept) == most:
                 return np.stack(kept), None
-            kept.append(fitted(image() if callable(image) else image, height, width))
+            kept.append(fitted(image(), height, width))
         total += 1
     if not kept:
         raise UserError(f"{shown(path)} has no frames.")
     return np.stack(kept), total
 
 
-def _pictures(folder: Path) -> Iterator[object]:
+def _pictures(folder: Path) -> Iterator[Callable[[], Image.Image]]:
     """Each is opened only where it is wanted."""
     for path in pictures(folder):
-        yield lambda path=path: open_rgb(path)
+        yield partial(open_rgb, path)
 
 
-def _decoded(path: Path) -> Iterator[Image.Image]:
+def _decoded(path: Path) -> Iterator[Callable[[], Image.Image]]:
+    """Each is converted only where it is wanted, which is before the next one is asked for."""
     try:
         import av
     except ImportError:
@@ -78,7 +81,13 @@ def _decoded(path: Path) -> Iterator[Image.Image]:
             if not container.streams.video:
                 raise UserError(f"{shown(path)} has no pictures, only sound.")
             for frame in container.decode(video=0):
-                yield frame.to_image().rotate(frame.rotation, expand=True) if frame.rotation else frame.to_image()
+                yield partial(_upright, frame)
     except (OSError, ValueError, av.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{shown(path)} cannot be read as a video: {reason}.\nRepair or remove it.") from error
+
+
+def _upright(frame: Any) -> Image.Image:
+    """PyAV's frame as a camera's owner sees it."""
+    image: Image.Image = frame.to_image()
+    return image.rotate(frame.rotation, expand=True) if frame.rotation else image

@@ -107,7 +107,8 @@ class VqaV2(QuestionDataModule):
                 people = [once(answer["answer"]) for answer in entry["answers"]]
                 if not people:
                     raise ValueError(f"nobody has answered question {entry['question_id']}")
-                own = {"multiple_choice_answer": once(entry["multiple_choice_answer"]), "people": people}
+                own: dict[str, Any] = {"people": people}
+                own |= {"multiple_choice_answer": once(entry["multiple_choice_answer"])}
                 own |= {"kind": list(KINDS).index(entry["answer_type"]), "image": int(entry["image_id"])}
                 rows.append((asked[entry["question_id"]], {**own, "number": int(entry["question_id"])}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
