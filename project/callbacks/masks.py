@@ -68,7 +68,7 @@ class Masks(Drawing):
         known = masks != IGNORED
         right = ((said == masks) & known).sum((1, 2)) / known.sum((1, 2)).clamp_min(1)
         parts = (self.fixed.pixels(trainer, images), *(part.byte().cpu().numpy() for part in (masks, said)))
-        tiles = [side_by_side(*three, len(classes)) for three in zip(*parts, strict=True)]
+        tiles = [side_by_side(image, true, answer, len(classes)) for image, true, answer in zip(*parts, strict=True)]
         picture = grid(tiles, 2, [f"{share:.1%} right" for share in right.tolist()], "image, true, predicted")
         write_image(writer, "masks", with_legend(picture, classes, found), step)
 
