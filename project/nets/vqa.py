@@ -91,7 +91,7 @@ class VisualQA(nn.Module):
             self.register_buffer("where", where, persistent=False)
             self.place = nn.Linear(self.encoder.channels + 2, hidden_size)
             self.attention = AdditiveAttention(hidden_size, hidden_size, attention_size)
-            # v tanh(W h + U c) can match h with c only where tanh bends, which usual weights of small states don't reach
+            # v tanh(W h + U c) matches h with c only where tanh bends, which usual weights of small states don't reach
             nn.init.normal_(self.attention.W.weight, std=STEERING * hidden_size**-0.5)
             self.wait = nn.Parameter(torch.randn(hidden_size)) if self.glimpses else None
             width += hidden_size

@@ -107,6 +107,7 @@ def test_attention_step_by_step(every_word: bool) -> None:
     net = build(GRU, every_word=every_word, glimpses=1).eval()
     assert net.encoder is not None
     assert net.attention is not None
+    assert net.wait is not None
     images, ids, _, _ = batch()
     words, attention = ids[:3, 0], net.attention
     cell: Any = net.recurrent.cells[0]  # type: ignore[union-attr]
