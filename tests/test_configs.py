@@ -28,6 +28,8 @@ GROUPS = (
 )
 MEMBERS = [(group, name) for group in GROUPS for name in choices(group)]
 MUST_BE_GIVEN = {
+    "coco_captions": ["data.root=x"],
+    "flickr8k": ["data.root=x"],
     "image_folder": ["data.root=x"],
     "reviews": ["data.path=x"],
     "vqa_v2": ["data.root=x"],
@@ -38,6 +40,7 @@ SHORT = ("data=shapes", "data.train_images=100", "data.test_images=20", "data.va
 SHORT_TEXT = ("data=text", f"data.path={CONF / 'train.yaml'}", "data.truncate=4", "data.test_fraction=0.1", *SMOKE)
 # generated data that a task can be tried on, by its class
 SHORT_FOR = {
+    "Captioning": ("data.train_images=100", "data.val_images=20", "data.test_images=20", *SMOKE),
     "LanguageModelling": SHORT_TEXT,
     "TextClassification": ("data=opinions", "data.train_sentences=100", "data.test_sentences=20", *SMOKE),
     "Answering": ("data=sort_of_clevr", "data.train_images=40", "data.test_images=8", "data.val_fraction=0.2", *SMOKE),

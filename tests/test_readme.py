@@ -93,6 +93,8 @@ def _run(folder: Path, command: str) -> None:
         elif "model=lstm sweep=" not in command and "data=" not in command and "resume=" not in command:
             needs = shlex.split(NEEDS_DOWNLOAD)
             words += needs[:-1] if "sweep=resnet" in command else needs
+        if "data=scenes" in command:
+            words += ["data.train_images=100", "data.val_images=20", "data.test_images=20"]
         if "image_folder" in command:
             words += ["data.batch_size=8"]
         if "sweep=" in command:

@@ -16,7 +16,11 @@ class Captioner(nn.Module):
     Without attention that is all that the decoder knows of the picture (Vinyals et al. 2015, "Show and tell", who give
     it as the first input). With attention it looks, before each word, at places of the map (Xu et al. 2015, "Show,
     attend and tell": the soft attention of section 4.2, its context times the gate beta, the first state from the mean
-    as in section 3.1.2). Each place knows where it is by two coordinates from -1 to 1 beside its features: what is
+    as in section 3.1.2). Other than in the paper the attention is asked by the state and the previous word together,
+    W (h + x) for W h in the energy, x being the word's part of the cell's input: the paper's state h does not know yet
+    that the word before was "red", and cannot look for the red figure when it is to say what that is.
+
+    Each place knows where it is by two coordinates from -1 to 1 beside its features: what is
     said of two figures depends on where they are, which features that are the same everywhere do not tell.
 
     Args:
@@ -29,6 +33,7 @@ class Captioner(nn.Module):
         dropout: of `project.nets.decoder.Decoder`.
         attention: false leaves the mean of the features as all that the decoder knows.
         attention_size: width of the attention's hidden layer; None: hidden_size.
+        word_asks: false: the attention is asked by the state alone, as in the paper.
         tie_weights: the embedding is the output matrix, too.
 
     Raises:
@@ -46,6 +51,7 @@ class Captioner(nn.Module):
         dropout: float = 0.3,
         attention: bool = True,
         attention_size: int | None = None,
+        word_asks: bool = True,
         tie_weights: bool = True,
     ) -> None:
         super().__init__()
@@ -73,6 +79,7 @@ class Captioner(nn.Module):
             summary_size=encoder.channels,
             tie_weights=tie_weights,
             gated=True,
+            word_asks=word_asks,
         )
 
     def forward(

@@ -43,6 +43,8 @@ class Decoder(nn.Module):
         summary_size: width of the summary; None: as the last states of both directions of an encoder of this cell.
         tie_weights: the embedding is the output matrix, too (Press and Wolf 2017).
         gated: the context is multiplied by a gate beta = sigmoid(w h), a number (Xu et al. 2015, section 4.2.1).
+        word_asks: the attention is steered by the state and the previous word's input together; by default by the
+            state alone, which does not know that word yet.
 
     Raises:
         ValueError: an argument out of its range.
@@ -62,6 +64,7 @@ class Decoder(nn.Module):
         summary_size: int | None = None,
         tie_weights: bool = True,
         gated: bool = False,
+        word_asks: bool = False,
     ) -> None:
         super().__init__()
         width = hidden_size if embedding_size is None else embedding_size
@@ -69,7 +72,7 @@ class Decoder(nn.Module):
         check_sizes(
             dropout, hidden_size=hidden_size, embedding_size=width, attention_size=between, num_layers=num_layers
         )
-        self.dropout = dropout
+        self.dropout, self.word_asks = dropout, word_asks
         self.embedding = nn.Embedding(vocab_size, width)
         self.into = nn.Linear(width, hidden_size)
         self.recurrent = Recurrent(cell, hidden_size, hidden_size, num_layers, dropout)
@@ -130,7 +133,7 @@ class Decoder(nn.Module):
         if self.attention is None or decoding.memory is None:
             return x, [], []
         state = decoding.states[-1][0]
-        context, weights = self.attention(state, decoding.memory)
+        context, weights = self.attention(state + x if self.word_asks else state, decoding.memory)
         if self.gate is not None:
             context = context * torch.sigmoid(self.gate(state))
         return x + context, [context], [weights]

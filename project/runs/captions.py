@@ -44,7 +44,7 @@ def predict_captions(cfg: DictConfig, trained: Trained, device: torch.device) ->
         for start in range(0, len(paths), cfg.batch_size):
             images, readable = normalised(trained, paths[start : start + cfg.batch_size], device, failed)
             found = task.caption(images, width) if readable else []
-            results = [
+            results: list[dict[str, Any]] = [
                 {"image": str(path), "caption": words.decode(one.tokens), "score": one.score}
                 for path, one in zip(readable, found, strict=True)
             ]

@@ -12,6 +12,7 @@ from project.errors import UserError
 from project.runs.building import build
 from project.train import train
 from tests.conftest import choices, compose_config
+from tests.runs.captions import tiny_captions
 from tests.runs.conftest import tiny
 from tests.runs.text import tiny_opinions, tiny_text
 
@@ -20,6 +21,7 @@ TEXT = ("samples", "passage", "cells", "gradient_flow")
 SENTENCES = ("text_mistakes",)
 PAIRS = ("translations",)
 QUESTIONS = ("answers",)
+CAPTIONS = ("captions", "caption_mistakes")
 AUTOENCODERS = ("reconstructions", "codes")
 IMAGES = "an image classifier"
 ALL = ("network",)  # fits whatever is trained
@@ -49,6 +51,8 @@ def run(folder: Path, name: str, *words: str) -> dict[str, object]:
         small = ("model=vqa", "data.batch_size=8", "model.net.hidden_size=8", "trainer.max_epochs=2")
         more = ("trainer.accelerator=cpu", f"folder={folder / 'run'}", "default_callbacks=scalars", "test=false")
         train(compose_config(*small, *pictures, *more, *words))
+    elif name in CAPTIONS:
+        train(tiny_captions(folder / "run", "test=false", "default_callbacks=scalars", *words))
     elif name in SENTENCES:
         train(tiny_opinions(folder, "default_callbacks=scalars", *words))
     elif name in AUTOENCODERS:
@@ -81,7 +85,7 @@ def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, na
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
         run(
             tmp_path,
-            IMAGES if name in (*TEXT, *PAIRS, *QUESTIONS, *SENTENCES, "reconstructions") else "samples",
+            IMAGES if name in (*TEXT, *PAIRS, *QUESTIONS, *CAPTIONS, *SENTENCES, "reconstructions") else "samples",
             f"callbacks=[{name}]",
         )
     assert not (tmp_path / "run").exists()

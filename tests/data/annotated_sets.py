@@ -26,7 +26,7 @@ def picture(path: Path, seed: int, size: tuple[int, int] = (30, 24)) -> None:
 
 
 def make_flickr8k(root: Path) -> Path:
-    """30 photographs to train on, 6 for validation, 8 for the test, with one to four captions, in both archives' form."""
+    """30 photographs to train on, 6 for validation, 8 for the test, with one to four captions each."""
     lines, number = [], 0
     for name, count in {"train": 30, "dev": 6, "test": 8}.items():
         names = []

@@ -78,8 +78,8 @@ def read_tokens_of(folder: Path, text: str) -> dict[str, list[str]]:
 
 
 def test_a_folder_that_is_not_coco_s(build_annotated: BuildAnnotated, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"There is no annotations/captions_train2017\.json in .*\n.*cocodataset\.org"):
-        (tmp_path / "empty").mkdir()
         ready(build_annotated("coco_captions", root=str(tmp_path / "empty")))
     file = tmp_path / "captions.json"
     for broken in ("{", json.dumps({"images": []}), json.dumps({"images": [{"id": 1}], "annotations": []}), "[]"):

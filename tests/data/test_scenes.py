@@ -74,7 +74,7 @@ def test_pictures_are_functions_of_the_seed_and_their_number() -> None:
 
 @pytest.mark.parametrize("side", [24, 32, 48, 64])
 def test_figures_are_where_and_what_they_are_said_to_be(side: int) -> None:
-    """The pixel at each centre has about the figure's colour, and no two figures overlap; a ring of ground is around."""
+    """The pixel at each centre has about the figure's colour, and no two figures overlap."""
     pixels, scenes = draw_scenes(50, seed=5, side=side)
     assert pixels.shape == (50, side, side, 3)
     counts = {len(scene) for scene in scenes}

@@ -38,7 +38,9 @@ with_and_without = pytest.mark.parametrize("attention", [True, False])
 
 @every_cell
 @with_and_without
-@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "embedding_size": 4, "tie_weights": False}])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2, "embedding_size": 4, "tie_weights": False, "word_asks": False}]
+)
 def test_gradient_reaches_every_parameter(cell: str, attention: bool, options: dict, build: Build) -> None:
     net = build(cell, attention=attention, **options)
     logits, weights = net(IMAGES, INPUTS, OWNER)
@@ -108,11 +110,11 @@ def test_two_places_that_look_alike_are_told_apart_by_where_they_are(build: Buil
     assert attention is not None
     assert memory is not None
     line = torch.linspace(-1, 1, 3).double()
-    for y in range(3):
-        for x in range(3):
-            place = torch.cat([features[0, :, y, x], line[y : y + 1], line[x : x + 1]])
-            torch.testing.assert_close(memory.keys[0, 3 * y + x], attention.U(place))
-            torch.testing.assert_close(memory.values[0, 3 * y + x], attention.V(place))
+    for row in range(3):
+        for column in range(3):
+            place = torch.cat([features[0, :, row, column], line[row : row + 1], line[column : column + 1]])
+            torch.testing.assert_close(memory.keys[0, 3 * row + column], attention.U(place))
+            torch.testing.assert_close(memory.values[0, 3 * row + column], attention.V(place))
     state = decoding.states[0][0]
     torch.testing.assert_close(state, torch.tanh(net.decoder.bridges[0](features.flatten(2).mean(2))))
     x, (context,), (weights,) = net.decoder._attend(torch.zeros(2, 6).double(), decoding)
@@ -149,3 +151,17 @@ def test_a_map_of_one_place_is_refused(composed: Callable[..., DictConfig]) -> N
     with pytest.raises(Exception, match=r"map of features is 1x1: choose larger images \(data\.image_size\)"):
         instantiate(config.model.net)
     assert instantiate(config.model.net, attention=False).decoder.attention is None
+
+
+@torch.no_grad()
+def test_the_attention_knows_the_word_before(build: Build) -> None:
+    """And in the paper's form it does not: a word changes where is looked from the step after on."""
+    changed = INPUTS.clone()
+    changed[1] = 3
+    for asks in (True, False):
+        net = build("gru", word_asks=asks).eval()
+        (_, before), (_, after) = net(IMAGES, INPUTS, OWNER), net(IMAGES, changed, OWNER)
+        assert before is not None
+        assert after is not None
+        same = [torch.equal(one, other) for one, other in zip(before, after, strict=True)]
+        assert same == [True, not asks, False, False]

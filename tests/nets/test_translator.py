@@ -8,8 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from project.nets.cells import GRU, LSTM, MUT1
-from project.nets.search import greedy
 from project.nets.decoder import Decoding
+from project.nets.search import greedy
 from project.nets.translator import Translator
 from tests.conftest import choices
 

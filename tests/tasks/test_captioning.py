@@ -124,8 +124,9 @@ def test_bleu_of_several_references_by_order_in_parts() -> None:
     other.add(texts[1:], references[1:])
     cpu = torch.device("cpu")
     orders = whole.read_orders(cpu)
-    assert one.sums is not None
-    together = other.read_orders(cpu, lambda sums: sums + one.sums)
+    first = one.sums
+    assert first is not None
+    together = other.read_orders(cpu, lambda sums: sums + first)
     assert together == pytest.approx(orders)
     brevity = math.exp(1 - 6 / 6)  # the first: 3 is nearer to 4 than 6; the second: 3, of 2; 6 words against 6
     assert orders[0] == pytest.approx(100 * brevity * 6 / 6)  # a, dog twice (the second has two), runs; a, cat
