@@ -23,7 +23,7 @@ EDGE = 4.0  # the first row is at -4, the last one at 4
 
 
 class VisualQA(nn.Module):
-    """Recurrent attention over the map of features (Zhu et al. 2016, Visual7W, section 5.2), the answer as a class.
+    """Recurrent attention over the map of features (Zhu et al. 2016, Visual7W, section 5), the answer as a class.
 
     At each step t the state attends to the places c_j of the map, and what it sees is an input beside the word v_t:
     e_tj = w^T tanh(W_h h_{t-1} + W_c c_j), a_t = softmax(e_t) (equations 8 and 9), r_t = sum_j a_tj W_r c_j (equation
@@ -96,7 +96,7 @@ class VisualQA(nn.Module):
             self.attention = AdditiveAttention(hidden_size, hidden_size, attention_size)
             nn.init.normal_(self.attention.W.weight, std=STEERING * hidden_size**-0.5)
             with torch.no_grad():
-                self.attention.v *= SHARPNESS
+                self.attention.v.mul_(SHARPNESS)
             self.wait = nn.Parameter(torch.randn(hidden_size)) if self.glimpses else None
             width += hidden_size
         elif self.encoder is not None:
