@@ -85,7 +85,7 @@ class VqaV2(QuestionDataModule):
 
     def read(self) -> dict[str, Questions]:
         asked = {split: self._asked(part) for split, part in PARTS.items()}
-        known = Counter(entry["multiple_choice_answer"] for _, entry in asked["train"])
+        known = Counter(entry["most"] for _, entry in asked["train"])
         ranked = sorted(known, key=lambda answer: (-known[answer], answer))
         self.classes = ranked[: self.answers]
         return {split: self._questions(PARTS[split], rows) for split, rows in asked.items()}
@@ -107,8 +107,7 @@ class VqaV2(QuestionDataModule):
                 people = [once(answer["answer"]) for answer in entry["answers"]]
                 if not people:
                     raise ValueError(f"nobody has answered question {entry['question_id']}")
-                own: dict[str, Any] = {"people": people}
-                own |= {"multiple_choice_answer": once(entry["multiple_choice_answer"])}
+                own: dict[str, Any] = {"people": people, "most": once(entry["multiple_choice_answer"])}
                 own |= {"kind": list(KINDS).index(entry["answer_type"]), "image": int(entry["image_id"])}
                 rows.append((asked[entry["question_id"]], {**own, "number": int(entry["question_id"])}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -160,7 +159,7 @@ def _credited(entries: Sequence[dict[str, Any]], labels: Mapping[str, int]) -> t
     found = []
     for entry in entries:
         said = Counter(entry["people"])
-        first = entry["multiple_choice_answer"]
+        first = entry["most"]
         said.setdefault(first, 0)
         ranked = sorted((answer for answer in said if answer in labels), key=lambda one: (one != first, -said[one]))
         found.append([(labels[answer], credit(said[answer], len(entry["people"]))) for answer in ranked])

@@ -15,11 +15,15 @@ from project.nets.mlp import fully_connected
 from project.nets.recurrent import Recurrent
 
 Sees = Literal["both", "question", "picture"]
-STEERING = 2.3  # standard deviation of what steers the attention at first, for states of 1: four times the usual one
+# How the attention begins, so that it is learned sooner. `v tanh(W h + U c)` matches h with c only where tanh bends,
+# which usual weights of small states don't reach; and two coordinates are to count as much as dozens of features.
+STEERING = 2.3  # standard deviation of W h, for an h of 1: four times the usual one
+SHARPNESS = 3.0  # v, in units of the usual one
+EDGE = 4.0  # the first row is at -4, the last one at 4
 
 
 class VisualQA(nn.Module):
-    """Recurrent attention over the map of features (Zhu et al. 2016, Visual7W, section 5.2), the answer as a class.
+    """Recurrent attention over the map of features (Zhu et al. 2016, Visual7W, section 5), the answer as a class.
 
     At each step t the state attends to the places c_j of the map, and what it sees is an input beside the word v_t:
     e_tj = w^T tanh(W_h h_{t-1} + W_c c_j), a_t = softmax(e_t) (equations 8 and 9), r_t = sum_j a_tj W_r c_j (equation
@@ -27,10 +31,10 @@ class VisualQA(nn.Module):
 
     Other than in the paper: the picture is no word before the first; where the paper's network goes on to write the
     answer's words, here it takes `glimpses` further steps, a learned vector in a word's place, and the last state and
-    what it sees go through hidden layers to the logits. Places know where they are: each has its row and its column,
-    from -1 to 1, beside its features, and c_j is a layer of rectified units over both, so that a place can be "red and
-    on the left". With `every_word=false` the question is read first, at the speed of layers that need no picture, and
-    only the glimpses look.
+    what it sees go through hidden layers to the logits. Places know where they are: each has its row and its column
+    beside its features, and c_j is a layer of rectified units over both, so that a place can be "red and on the left".
+    With `every_word=false` the question is read first, at the speed of layers that need no picture, and only the
+    glimpses look.
 
     Without attention it is Santoro et al.'s (2017) baseline, a ConvNet and an MLP: the whole map and the question's
     last state side by side. Without the question, or the picture, the same for what is left.
@@ -85,14 +89,14 @@ class VisualQA(nn.Module):
         self.where: Tensor  # (2, h, w): the row and the column of each place
         width = hidden_size if sees != "picture" else 0
         if self.encoder is not None and attention and sees == "both":
-            height, breadth = self.encoder.size
-            rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, breadth)
+            rows, columns = (torch.linspace(-EDGE, EDGE, size) for size in self.encoder.size)
             where = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
             self.register_buffer("where", where, persistent=False)
             self.place = nn.Linear(self.encoder.channels + 2, hidden_size)
             self.attention = AdditiveAttention(hidden_size, hidden_size, attention_size)
-            # v tanh(W h + U c) can match h with c only where tanh bends, which usual weights hardly reach
             nn.init.normal_(self.attention.W.weight, std=STEERING * hidden_size**-0.5)
+            with torch.no_grad():
+                self.attention.v.mul_(SHARPNESS)
             self.wait = nn.Parameter(torch.randn(hidden_size)) if self.glimpses else None
             width += hidden_size
         elif self.encoder is not None:

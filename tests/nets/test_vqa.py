@@ -107,10 +107,11 @@ def test_attention_step_by_step(every_word: bool) -> None:
     net = build(GRU, every_word=every_word, glimpses=1).eval()
     assert net.encoder is not None
     assert net.attention is not None
+    assert net.wait is not None
     images, ids, _, _ = batch()
     words, attention = ids[:3, 0], net.attention
     cell: Any = net.recurrent.cells[0]  # type: ignore[union-attr]
-    grid = torch.linspace(-1, 1, 4)
+    grid = torch.linspace(-4, 4, 4)
     where = torch.stack([grid[:, None].expand(4, 4), grid.expand(4, 4)])
     places = torch.relu(net.place(torch.cat([net.encoder(images[:1])[0], where]).flatten(1).T))  # (16, 8)
     h, looks = torch.zeros(8), []
