@@ -1,0 +1,232 @@
+"""Pictures that excite units of a trained network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, ListConfig
+from PIL import Image
+from torch import Tensor
+
+from project.callbacks.tiles import grid, pixels_of, sized
+from project.data.decode import fitted
+from project.errors import UserError
+from project.nets.dreaming import Dreamer, units, whole_layer
+from project.nets.layers import map_layers, output_shapes
+from project.nets.style import default_layers
+from project.runs import pictures
+from project.runs.speed import device_for
+from project.runs.tables import table
+from project.runs.trained import Trained, load_run
+from project.tasks.classification import ImageClassifier
+from project.tasks.reconstruction import Reconstruction
+
+MANY = 16  # classes or channels that are dreamed of unless some are named
+LAYER_SIZE, MOST = 96, 256  # pixels of a dream of a layer; of a picture's longer side unless size= says
+SINGLE = 256  # pixels to which the only dream is enlarged at least
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be excited: `names` of N units, and from images (N, 3, H, W) how much they are, (N,)."""
+
+    names: list[str]
+    excitement: Callable[[Tensor], Tensor]
+    layer: str | None  # None: classes
+
+    @property
+    def title(self) -> str:
+        """Of the picture and of its file."""
+        what = "class" if self.layer is None else self.layer
+        return f"{what} {self.names[0]}" if len(self.names) == 1 else f"{what}: {len(self.names)}"
+
+
+def run_dream(cfg: DictConfig) -> Path | None:
+    """Dream as `cfg` says, show how far it is, and write a PNG.
+
+    Returns:
+        The PNG; None: the units were only listed.
+
+    Raises:
+        UserError: no such run, class, layer, channel or picture, a run that sees no images, or an option out of range.
+        Stopped: a signal came; what there was has been written.
+    """
+    dreamer, out = _dreamer(cfg), pictures.checked_out(cfg.out)
+    trained = load_run(str(cfg.run), cfg.outputs, cfg.checkpoint)
+    if not isinstance(trained.task, ImageClassifier | Reconstruction):
+        raise UserError(
+            f"{trained.folder} is a {type(trained.task).__name__}, whose network sees no images to dream of"
+        )
+    device = device_for(cfg.accelerator)
+    trained.task.to(device).requires_grad_(False)
+    if cfg.list:
+        print(_units(trained))
+        return None
+    wish = _wish(cfg, trained)
+    mean, std = (torch.tensor(trained.data[name], device=device) for name in ("mean", "std"))
+    start = _start(cfg, trained, wish, mean, std)
+    shape = (len(wish.names), *start[0].shape) if start is not None else (len(wish.names), *_shape(cfg, trained, wish))
+    _check_sizes(trained, wish, dreamer, shape, device)
+    ascent = dreamer.ascend(
+        wish.excitement, shape, -mean / std, (1 - mean) / std, None if start is None else start.expand(shape)
+    )
+    total = dreamer.steps * dreamer.octaves
+    (images, _), count, asked = pictures.watched(ascent, total, lambda step: f"activation {step[1].mean():.4g}")
+    with torch.no_grad():
+        reached = _reached(trained, wish, images)
+    picture = _picture(pixels_of(images, trained.data["mean"], trained.data["std"]), wish, reached)
+    path = out or pictures.new_png(trained.folder / "dreams", wish.title)
+    pictures.write_png(picture, path)
+    if out is None:
+        pictures.show_in_tensorboard(trained.folder, f"dream/{wish.title}", picture, trained.step)
+    print(table([{"unit": name, "reached": value} for name, value in zip(wish.names, reached, strict=True)]))
+    pictures.stop_if_asked(asked, count, total, path)
+    print(f"dream: {path}")
+    return path
+
+
+def _dreamer(cfg: DictConfig) -> Dreamer:
+    for key, least in (("steps", 1), ("jitter", 0), ("seed", 0)):
+        pictures.whole(cfg, key, least)
+    pictures.whole(cfg, "size", 1, null=True)
+    pictures.whole(cfg, "octaves", 1, null=True)
+    for key in ("rate", "blur", "octave_scale"):
+        pictures.number(cfg, key)
+    octaves = cfg.octaves or (1 if cfg.layer is None and cfg.input is None else 3)
+    try:
+        return Dreamer(cfg.steps, cfg.rate, cfg.jitter, cfg.blur, cfg.seed, octaves, cfg.octave_scale)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _units(trained: Trained) -> str:
+    """The classes and the layers that there are to dream of."""
+    rows = [
+        {"layer": name, "channels": shape[1], "puts out": "x".join(map(str, shape[2:])) or "numbers"}
+        for name, shape in output_shapes(trained.task.net, trained.data["sizes"]["image_shape"]).items()
+        if len(shape) in (2, 4)
+    ]
+    classes = _classes(trained)
+    said = f"classes: {', '.join(f'{i} {name}' for i, name in enumerate(classes))}\n\n" if classes else ""
+    return said + table(rows)
+
+
+def _classes(trained: Trained) -> list[str]:
+    return list(trained.data["classes"]) if isinstance(trained.task, ImageClassifier) else []
+
+
+def _wish(cfg: DictConfig, trained: Trained) -> Wish:
+    net, layer = trained.task.net, cfg.layer
+    if layer is not None and cfg["class"] is not None:
+        raise UserError("class= and layer= are two things to dream of: choose one")
+    if layer is None and cfg.channel is not None:
+        raise UserError(f"channel={cfg.channel} of which layer? Add layer=<name>; list=true shows them")
+    deep = cfg.input is not None and cfg["class"] is None
+    if layer is None and not deep:
+        names = _classes(trained)
+        if not names:
+            shapes = output_shapes(net, trained.data["sizes"]["image_shape"])
+            raise UserError(f"{trained.folder} has no classes to dream of: layer=<name>, of {', '.join(shapes)}")
+        numbers = _numbers("class", cfg["class"], names)
+        return Wish([names[number] for number in numbers], units(net, numbers), None)
+    shapes = output_shapes(net, trained.data["sizes"]["image_shape"])
+    if layer is None:
+        layer = _deep_layer(trained, shapes)
+    if layer not in shapes or len(shapes[layer]) not in (2, 4):
+        raise pictures.unknown_layer("layer", str(layer), net, list(shapes))
+    mapped = output_shapes(net, trained.data["sizes"]["image_shape"], map_layers(net))
+    through = map_layers(net) if layer in mapped else net
+    if cfg.channel is None and cfg.input is not None:
+        return Wish(["whole"], whole_layer(net, layer, through), layer)
+    numbers = _numbers("channel", cfg.channel, [str(number) for number in range(shapes[layer][1])])
+    return Wish([f"channel {number}" for number in numbers], units(net, numbers, layer, through), layer)
+
+
+def _deep_layer(trained: Trained, shapes: dict[str, tuple[int, ...]]) -> str:
+    try:
+        (content,), _ = default_layers(trained.task.net, shapes)
+    except ValueError as error:
+        raise UserError(f"{error}: name a layer=, of {', '.join(shapes)}") from error
+    return content
+
+
+def _numbers(key: str, given: Any, names: list[str]) -> list[int]:
+    """Of one, several, or the first of `names`, each given by name or number."""
+    if given is None:
+        return list(range(min(MANY, len(names))))
+    numbers = []
+    for one in given if isinstance(given, ListConfig | list) else [given]:
+        text = str(one)
+        if text in names:
+            numbers.append(names.index(text))
+        elif text.isdecimal() and int(text) < len(names):
+            numbers.append(int(text))
+        elif key == "channel":
+            raise UserError(f"channel={text}: the layer's channels are 0 to {len(names) - 1}")
+        else:
+            near = get_close_matches(text, names, n=3)
+            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            few = ", ".join(names[:50]) + (", ..." if len(names) > 50 else "")
+            raise UserError(f"class={text} is none of the run's classes.{meant} They are: {few}")
+    if not numbers:
+        raise UserError(f"{key}=[] names none")
+    return numbers
+
+
+def _shape(cfg: DictConfig, trained: Trained, wish: Wish) -> tuple[int, ...]:
+    """(3, H, W) of a dream that begins with noise."""
+    own = tuple(trained.data["sizes"]["image_shape"])
+    if cfg.size is not None:
+        return (own[0], cfg.size, cfg.size)
+    net = trained.task.net
+    if wish.layer is None or wish.layer not in output_shapes(net, own, map_layers(net)) or map_layers(net) is net:
+        return own
+    return (own[0], max(LAYER_SIZE, own[1]), max(LAYER_SIZE, own[2]))
+
+
+def _start(cfg: DictConfig, trained: Trained, wish: Wish, mean: Tensor, std: Tensor) -> Tensor | None:
+    """(1, 3, H, W): the picture, for a class cut to what the network was trained on, unless a size is asked for."""
+    if cfg.input is None:
+        return None
+    if wish.layer is None and cfg.size is None:
+        _, height, width = trained.data["sizes"]["image_shape"]
+        return pictures.normalised(fitted(pictures.read_picture(cfg.input, None), height, width), mean, std)
+    return pictures.normalised(pictures.read_picture(cfg.input, cfg.size, MOST), mean, std)
+
+
+def _check_sizes(trained: Trained, wish: Wish, dreamer: Dreamer, shape: tuple[int, ...], device: torch.device) -> None:
+    """Whether the network takes images of each octave's size; a UserError if not."""
+    for height, width in dreamer.sizes(shape[2:]):
+        try:
+            with torch.no_grad():
+                wish.excitement(torch.zeros(*shape[:2], height, width, device=device))
+        except RuntimeError as error:
+            net, own = type(trained.task.net).__name__, trained.data["sizes"]["image_shape"]
+            raise UserError(
+                f"{net} takes no picture of {width}x{height} pixels, at least not as far as "
+                f"{wish.layer or 'its classes'}; it was trained on {own[2]}x{own[1]}. "
+                "Choose size= and octaves= to fit it, or a layer= that comes earlier"
+            ) from error
+
+
+def _reached(trained: Trained, wish: Wish, images: Tensor) -> list[str]:
+    """What the units say of their images."""
+    values = wish.excitement(images).tolist()
+    if wish.layer is not None:
+        return [f"{value:.4g}" for value in values]
+    shares = trained.task.net(images).softmax(1)
+    places = [_classes(trained).index(name) for name in wish.names]
+    return [f"{value:.3g}, {shares[i, place]:.1%}" for i, (value, place) in enumerate(zip(values, places, strict=True))]
+
+
+def _picture(pixels: np.ndarray, wish: Wish, reached: list[str]) -> Image.Image:
+    """One dream alone, several beside each other with their names and what they reached."""
+    if len(pixels) == 1:
+        return Image.fromarray(sized(pixels[0], least=SINGLE, most=max(pixels.shape)))
+    captions = [f"{name}\n{value}" for name, value in zip(wish.names, reached, strict=True)]
+    tiles = [sized(one, least=96, most=max(pixels.shape)) for one in pixels]
+    return grid(tiles, 5 if len(tiles) <= 10 else 8, captions, title=wish.layer or "classes")
