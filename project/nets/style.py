@@ -78,7 +78,7 @@ class Objective:
         content_layers: Sequence[str],
         style_layers: Sequence[str],
         alpha: float = 1.0,
-        beta: float = 100.0,
+        beta: float = 5.0,
         variation: float = 0.0,
     ) -> None:
         self.look, self.alpha, self.beta, self.variation = look, alpha, beta, variation

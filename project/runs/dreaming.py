@@ -27,6 +27,8 @@ from project.tasks.reconstruction import Reconstruction
 
 MANY = 16  # classes or channels that are dreamed of unless some are named
 LAYER_SIZE, MOST = 96, 256  # pixels of a dream of a layer; of a picture's longer side unless size= says
+OF_NOISE: dict[str, Any] = {"steps": 128, "blur": 0.2}
+OF_PICTURES: dict[str, Any] = {"steps": 10, "blur": 0.02}  # few, so that the picture can still be seen
 SINGLE = 256  # pixels to which the only dream is enlarged at least
 
 
@@ -90,15 +92,16 @@ def run_dream(cfg: DictConfig) -> Path | None:
 
 
 def _dreamer(cfg: DictConfig) -> Dreamer:
-    for key, least in (("steps", 1), ("jitter", 0), ("seed", 0)):
-        pictures.whole(cfg, key, least)
+    for key, least, null in (("steps", 1, True), ("octaves", 1, True), ("jitter", 0, False), ("seed", 0, False)):
+        pictures.whole(cfg, key, least, null)
     pictures.whole(cfg, "size", 1, null=True)
-    pictures.whole(cfg, "octaves", 1, null=True)
-    for key in ("rate", "blur", "octave_scale"):
+    for key in ("rate", "octave_scale", *(["blur"] if cfg.blur is not None else [])):
         pictures.number(cfg, key)
-    octaves = cfg.octaves or (1 if cfg.layer is None and cfg.input is None else 3)
+    usual = OF_NOISE if cfg.input is None else OF_PICTURES
+    steps, blur = (usual[key] if cfg[key] is None else cfg[key] for key in ("steps", "blur"))
+    octaves = cfg.octaves or (1 if cfg["class"] is not None or (cfg.layer is None and cfg.input is None) else 3)
     try:
-        return Dreamer(cfg.steps, cfg.rate, cfg.jitter, cfg.blur, cfg.seed, octaves, cfg.octave_scale)
+        return Dreamer(steps, cfg.rate, cfg.jitter, blur, cfg.seed, octaves, cfg.octave_scale)
     except ValueError as error:
         raise UserError(str(error)) from error
 
