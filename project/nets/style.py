@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 Look = Callable[[Tensor], Mapping[str, Tensor]]  # pictures (1, C, H, W) to the features of layers, (1, N, h, w) each
-OPTIMIZERS = ("lbfgs", "adam")
+METHODS = ("lbfgs", "adam")
 FIRST = 0.05  # mean change of what is optimised in the first step that L-BFGS tries
 EDGE = 0.01  # how far from black and white a picture begins, where a sigmoid is nearly flat
 HISTORY = 20  # steps that L-BFGS remembers, each as large as two pictures
@@ -40,7 +40,8 @@ def style_loss(features: Tensor, gram: Tensor, places: int) -> Tensor:
 
 def total_variation(picture: Tensor) -> Tensor:
     """The mean square of the differences between neighbouring pixels, down and across, of (1, C, H, W)."""
-    return picture.diff(dim=2).square().mean() + picture.diff(dim=3).square().mean()
+    parts = (picture.diff(dim=axis).square() for axis in (2, 3))
+    return sum((part.sum() / max(1, part.numel()) for part in parts), start=picture.new_zeros(()))
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Descent:
 
     Args:
         steps: of L-BFGS (with a line search, so that the loss never rises), or of Adam.
-        optimizer: `lbfgs`, which the paper found to work best, or `adam`.
+        method: `lbfgs`, which the paper found to work best, or `adam`.
         rate: Adam's learning rate.
 
     Raises:
@@ -121,13 +122,13 @@ class Descent:
     """
 
     steps: int = 200
-    optimizer: str = "lbfgs"
+    method: str = "lbfgs"
     rate: float = 0.05
 
     def __post_init__(self) -> None:
         for name, holds, law in (
             ("steps", self.steps >= 1, "at least 1"),
-            ("optimizer", self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS)),
+            ("method", self.method in METHODS, " or ".join(METHODS)),
             ("rate", self.rate > 0, "positive"),
         ):
             if not holds:
@@ -165,16 +166,16 @@ class Descent:
             free.grad = gradient.clone()
             return losses.total.item() * free.numel()
 
-        method = self._method(free)
+        optimizer = self._optimizer(free)
         for _ in range(self.steps):
-            method.step(closure)
-            if self.optimizer == "lbfgs":
-                method.param_groups[0]["lr"] = 1.0
+            optimizer.step(closure)
+            if self.method == "lbfgs":
+                optimizer.param_groups[0]["lr"] = 1.0
             picture, losses, _ = found()
             yield picture, losses
 
-    def _method(self, free: Tensor) -> torch.optim.Optimizer:
-        if self.optimizer == "adam":
+    def _optimizer(self, free: Tensor) -> torch.optim.Optimizer:
+        if self.method == "adam":
             return torch.optim.Adam([free], lr=self.rate)
         return torch.optim.LBFGS(
             [free],
@@ -193,7 +194,7 @@ def _measured(
 ) -> tuple[Tensor, Losses, Tensor]:
     """The picture, its losses without their graph, and the gradient of the total times the number of pixels: L-BFGS has
     absolute thresholds, made for gradients of about 1."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         picture = pixels(free)
         losses = objective(picture)
         (gradient,) = torch.autograd.grad(losses.total * free.numel(), free)

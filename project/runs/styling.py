@@ -57,7 +57,7 @@ def run_style(cfg: DictConfig) -> Path:
     steps = descent(objective, start, black, white)
     (pixels, losses), count, asked = pictures.watched(steps, descent.steps, lambda step: _told(step[1]))
     if not losses.total.isfinite():
-        raise UserError(f"the loss is {losses.total:g} after {count} steps: choose optimizer=adam, or smaller weights")
+        raise UserError(f"the loss is {losses.total:g} after {count} steps: choose method=adam, or smaller weights")
     picture = Image.fromarray(pixels_of(pixels, eye.mean.tolist(), eye.std.tolist())[0])
     path = out or _own_place(cfg, eye)
     pictures.write_png(picture, path)
@@ -85,7 +85,7 @@ def _descent(cfg: DictConfig) -> Descent:
     if (cfg.run is None) == (cfg.weights is None):
         raise UserError("whose features? Give run=<folder> (or latest), or weights=torchvision:vgg19, and not both")
     try:
-        return Descent(cfg.steps, cfg.optimizer, cfg.rate)
+        return Descent(cfg.steps, cfg.method, cfg.rate)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -28,16 +28,25 @@ def published_network(weights: str) -> tuple[nn.Module, list[float], list[float]
     name = weights.removeprefix(PREFIX)
     if not weights.startswith(PREFIX) or name not in NAMES:
         raise UserError(f"weights={weights} is unknown: choose {PREFIX}<name>, of {', '.join(NAMES)}")
+    url, mean, std = published(name)
+    net = _network(name)
+    net.load_state_dict(torch.load(_file(url, weights), map_location="cpu", weights_only=True), assign=True)
+    return net.eval(), mean, std
+
+
+def published(name: str) -> tuple[str, list[float], list[float]]:
+    """The address of torchvision's best weights of a network, and the mean and std that they go with.
+
+    Raises:
+        UserError: torchvision is missing.
+    """
     try:
         from torchvision.models import get_model_weights
     except ImportError as error:
-        raise UserError(f"weights={weights} needs torchvision: pip install torchvision") from error
-    published: Any = get_model_weights(name).DEFAULT
-    preset = published.transforms()
-    state = torch.load(_file(published.url, weights), map_location="cpu", weights_only=True)
-    net = _network(name)
-    net.load_state_dict(state, assign=True)
-    return net.eval(), list(preset.mean), list(preset.std)
+        raise UserError(f"weights={PREFIX}{name} needs torchvision: pip install torchvision") from error
+    best: Any = get_model_weights(name).DEFAULT
+    preset = best.transforms()
+    return best.url, list(preset.mean), list(preset.std)
 
 
 def _network(name: str) -> nn.Module:
