@@ -1,50 +1,31 @@
 """Pictures that excite units of a trained network."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
 from project.callbacks.tiles import grid, pixels_of, sized
 from project.data.decode import fitted
 from project.errors import UserError
-from project.nets.dreaming import Dreamer, units, whole_layer
+from project.nets.dreaming import Dreamer
 from project.nets.layers import map_layers, output_shapes
-from project.nets.style import default_layers
 from project.runs import pictures
 from project.runs.speed import device_for
 from project.runs.tables import table
 from project.runs.trained import Trained, load_run
+from project.runs.wishes import Wish, classes_of, wish_of
 from project.tasks.classification import ImageClassifier
 from project.tasks.reconstruction import Reconstruction
 
-MANY = 16  # classes or channels that are dreamed of unless some are named
 LAYER_SIZE, MOST = 96, 256  # pixels of a dream of a layer; of a picture's longer side unless size= says
 OF_NOISE: dict[str, Any] = {"steps": 128, "blur": 0.2}
 OF_PICTURES: dict[str, Any] = {"steps": 10, "blur": 0.02}  # few, so that the picture can still be seen
 SINGLE = 256  # pixels to which the only dream is enlarged at least
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to be excited: `names` of N units, and from images (N, 3, H, W) how much they are, (N,)."""
-
-    names: list[str]
-    excitement: Callable[[Tensor], Tensor]
-    layer: str | None  # None: classes
-
-    @property
-    def title(self) -> str:
-        """Of the picture and of its file."""
-        what = "class" if self.layer is None else self.layer
-        return f"{what} {self.names[0]}" if len(self.names) == 1 else f"{what}: {len(self.names)}"
 
 
 def run_dream(cfg: DictConfig) -> Path | None:
@@ -68,7 +49,7 @@ def run_dream(cfg: DictConfig) -> Path | None:
     if cfg.list:
         print(_units(trained))
         return None
-    wish = _wish(cfg, trained)
+    wish = wish_of(cfg, trained)
     mean, std = (torch.tensor(trained.data[name], device=device) for name in ("mean", "std"))
     start = _start(cfg, trained, wish, mean, std)
     shape = (len(wish.names), *start[0].shape) if start is not None else (len(wish.names), *_shape(cfg, trained, wish))
@@ -113,71 +94,9 @@ def _units(trained: Trained) -> str:
         for name, shape in output_shapes(trained.task.net, trained.data["sizes"]["image_shape"]).items()
         if len(shape) in (2, 4)
     ]
-    classes = _classes(trained)
+    classes = classes_of(trained)
     said = f"classes: {', '.join(f'{i} {name}' for i, name in enumerate(classes))}\n\n" if classes else ""
     return said + table(rows)
-
-
-def _classes(trained: Trained) -> list[str]:
-    return list(trained.data["classes"]) if isinstance(trained.task, ImageClassifier) else []
-
-
-def _wish(cfg: DictConfig, trained: Trained) -> Wish:
-    net, layer = trained.task.net, cfg.layer
-    if layer is not None and cfg["class"] is not None:
-        raise UserError("class= and layer= are two things to dream of: choose one")
-    if layer is None and cfg.channel is not None:
-        raise UserError(f"channel={cfg.channel} of which layer? Add layer=<name>; list=true shows them")
-    deep = cfg.input is not None and cfg["class"] is None
-    if layer is None and not deep:
-        names = _classes(trained)
-        if not names:
-            shapes = output_shapes(net, trained.data["sizes"]["image_shape"])
-            raise UserError(f"{trained.folder} has no classes to dream of: layer=<name>, of {', '.join(shapes)}")
-        numbers = _numbers("class", cfg["class"], names)
-        return Wish([names[number] for number in numbers], units(net, numbers), None)
-    shapes = output_shapes(net, trained.data["sizes"]["image_shape"])
-    if layer is None:
-        layer = _deep_layer(trained, shapes)
-    if layer not in shapes or len(shapes[layer]) not in (2, 4):
-        raise pictures.unknown_layer("layer", str(layer), net, list(shapes))
-    mapped = output_shapes(net, trained.data["sizes"]["image_shape"], map_layers(net))
-    through = map_layers(net) if layer in mapped else net
-    if cfg.channel is None and cfg.input is not None:
-        return Wish(["whole"], whole_layer(net, layer, through), layer)
-    numbers = _numbers("channel", cfg.channel, [str(number) for number in range(shapes[layer][1])])
-    return Wish([f"channel {number}" for number in numbers], units(net, numbers, layer, through), layer)
-
-
-def _deep_layer(trained: Trained, shapes: dict[str, tuple[int, ...]]) -> str:
-    try:
-        (content,), _ = default_layers(trained.task.net, shapes)
-    except ValueError as error:
-        raise UserError(f"{error}: name a layer=, of {', '.join(shapes)}") from error
-    return content
-
-
-def _numbers(key: str, given: Any, names: list[str]) -> list[int]:
-    """Of one, several, or the first of `names`, each given by name or number."""
-    if given is None:
-        return list(range(min(MANY, len(names))))
-    numbers = []
-    for one in given if isinstance(given, ListConfig | list) else [given]:
-        text = str(one)
-        if text in names:
-            numbers.append(names.index(text))
-        elif text.isdecimal() and int(text) < len(names):
-            numbers.append(int(text))
-        elif key == "channel":
-            raise UserError(f"channel={text}: the layer's channels are 0 to {len(names) - 1}")
-        else:
-            near = get_close_matches(text, names, n=3)
-            meant = f" Did you mean {' or '.join(near)}?" if near else ""
-            few = ", ".join(names[:50]) + (", ..." if len(names) > 50 else "")
-            raise UserError(f"class={text} is none of the run's classes.{meant} They are: {few}")
-    if not numbers:
-        raise UserError(f"{key}=[] names none")
-    return numbers
 
 
 def _shape(cfg: DictConfig, trained: Trained, wish: Wish) -> tuple[int, ...]:
@@ -222,7 +141,7 @@ def _reached(trained: Trained, wish: Wish, images: Tensor) -> list[str]:
     if wish.layer is not None:
         return [f"{value:.4g}" for value in values]
     shares = trained.task.net(images).softmax(1)
-    places = [_classes(trained).index(name) for name in wish.names]
+    places = [classes_of(trained).index(name) for name in wish.names]
     return [f"{value:.3g}, {shares[i, place]:.1%}" for i, (value, place) in enumerate(zip(values, places, strict=True))]
 
 

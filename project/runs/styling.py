@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from project.callbacks.tiles import pixels_of
 from project.errors import UserError
+from project.nets.descent import Descent
 from project.nets.layers import layer_outputs, map_layers
-from project.nets.style import Descent, Losses, Objective, default_layers, with_average_pooling
+from project.nets.style import Losses, Objective
+from project.nets.style_layers import default_layers, with_average_pooling
 from project.runs import pictures
 from project.runs.speed import device_for
 from project.runs.trained import Trained, load_run
