@@ -18,6 +18,7 @@ GROUPS = (
     "optimizer",
     "scheduler",
     "cell",
+    "net",
     "model",
     "trainer",
     "logger",

@@ -38,6 +38,7 @@ def test_it_names_every_choice() -> None:
         "model",
         "data",
         "cell",
+        "net",
         "optimizer",
         "scheduler",
         "trainer",
