@@ -66,6 +66,8 @@ def test_its_commands_run(tmp_path: Path) -> None:
                 shade = tuple(part + i for part in colour)
                 Image.new("RGB", (32, 32), shade).save(tmp_path / "path/to/images" / split / name / f"{i}.png")
     shutil.copytree(tmp_path / "path/to/images/test/red", tmp_path / "path/to/frames")
+    for name in ("photo.png", "painting.png"):
+        Image.effect_noise((40, 32), 50).save(tmp_path / "path/to" / name)
     (tmp_path / "path/to/text.txt").write_text("The rain in Spain stays mainly in the plain.\n" * 100)
     example, *_ = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     example = example.replace('"trainer.max_epochs=3"', ", ".join(f'"{word}"' for word in SHORT.split()))
@@ -113,6 +115,8 @@ def _run(folder: Path, command: str) -> None:
             words += ["model.net.depth=20", "data.train_images=300", "data.batch_size=8"]
     if "cluster=" in command:  # tests/cluster sends such runs
         words += ["--cfg", "job"]
+    if words[2] in ("project.dream", "project.style"):
+        words += ["steps=2"]
     if words[2] == "project.benchmark":
         words += ["--quick", "--parts", "storage"]
     if words[2] == "project.tune":
