@@ -1,27 +1,22 @@
 """Fixtures that every room's tests share."""
 
-import contextlib
 import os
-import runpy
-import signal
 import subprocess
-import sys
-import tempfile
-import time
-import traceback
-import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests' nets are tiny, and several run at once
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as commands have it; those that are forked cannot choose any more
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+from tests.commands import ROOT
+from tests.commands import run_module as run_module  # for tests, too
+
+CONF = ROOT / "conf"
 
 
 LONGEST = (
@@ -83,59 +78,3 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
         return run_module(f"project.{entry_point}", *words, cwd=cwd)
 
     return run
-
-
-def run_module(module: str, *words: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """What `python -m <module> <words>` does, in a process forked from this one, which has imported torch already."""
-    import project.runs.training  # noqa: F401
-
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            _become(module, list(words), cwd, out.fileno(), err.fileno())
-        end = time.monotonic() + timeout
-        while True:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if pid:
-                break
-            if time.monotonic() > end:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                raise subprocess.TimeoutExpired([module, *words], timeout)
-            time.sleep(0.01)
-        code = os.waitstatus_to_exitcode(status)
-        said = []
-        for file in (out, err):
-            file.seek(0)
-            said.append(file.read().decode())
-    return subprocess.CompletedProcess([module, *words], code, *said)
-
-
-def _become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoReturn:
-    """Go on as the process that runs `module`."""
-    code = 1
-    try:
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        os.chdir(cwd)
-        sys.argv = [module, *words]
-        sys.orig_argv[1:] = ["-m", module, *words]
-        warnings.filterwarnings("ignore", "'project.* found in sys.modules", RuntimeWarning)
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        except BaseException:
-            traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(code)
