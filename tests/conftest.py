@@ -10,25 +10,53 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from tests.commands import ROOT
 from tests.commands import run_module as run_module  # for tests, too
+from tests.composing import CONF as CONF
+from tests.composing import compose_config as compose_config
+from tests.composing import target_of
 
-CONF = ROOT / "conf"
-
-
+# begun first, so that no worker of pytest-xdist is left alone with them at the end; those that mostly wait stand
+# between those that compute
 LONGEST = (
-    "test_readme.py",
-    "test_sweeps.py",
-    "test_kills.py",
-)  # begun first, so that no worker waits for them at the end
+    "cluster/test_slurm.py", "benchmarks/test_sweeps.py", "cluster/test_ray.py", "sweeps/test_kills.py",
+    "benchmarks/test_benchmarks.py", "sweeps/test_postgres.py", "runs/test_tuning.py", "test_readme.py",
+    "cluster/test_hosts.py", "sweeps/test_launchers_and_storages.py", "cluster/test_data_parallel.py",
+    "benchmarks/test_scale.py", "sweeps/test_sweep.py", "sweeps/test_hydra_versions.py", "test_pages.py",
+)  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With several workers of pytest-xdist, groups of tests stay together and begin in the order below."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: workers of pytest-xdist that have nothing left take none of another's."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    """The longest first, and what shares a fixture in one worker, which makes it once."""
+    items.sort(key=_turn)
+    for item in items:
+        if shared := _shared(item):
+            item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def _turn(item: pytest.Item) -> int:
+    name = item.path.relative_to(ROOT / "tests").as_posix()
+    slow = item.get_closest_marker("slow") is not None
+    return LONGEST.index(name) if slow and name in LONGEST else len(LONGEST) + (not slow)
+
+
+def _shared(item: pytest.Item) -> str | None:
+    """The name of the first of a test's fixtures that outlives it and takes long to make."""
+    known = getattr(item, "_fixtureinfo", None)
+    for name, definitions in ({} if known is None else known.name2fixturedefs).items():
+        made = definitions[-1]
+        if made.baseid.startswith("tests/") and (made.scope == "module" or name == "slurm"):
+            return f"{made.baseid} {name}".replace("@", " ")
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,16 +80,8 @@ def choices(group: str) -> list[str]:
 def choices_for(group: str, kind: str) -> list[str]:
     """Those members of `model` or `data` that are for `images`, or for `text`."""
     of_images = ("ImageClassifier", "Reconstruction", "Cifar10", "Cifar100", "ImageFolder", "Shapes")
-    targets = {
-        name: str(compose_config(f"{group}={name}")[group]._target_).rsplit(".", 1)[-1] for name in choices(group)
-    }
+    targets = {name: target_of(group, name).rsplit(".", 1)[-1] for name in choices(group)}
     return [name for name, target in targets.items() if (target in of_images) == (kind == "images")]
-
-
-def compose_config(*overrides: str, name: str = "train") -> DictConfig:
-    """The config that the command line of the same words gives."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
 
 
 @pytest.fixture
