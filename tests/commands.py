@@ -141,7 +141,9 @@ def become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoRe
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
-        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
+        sys.stdin, sys.stdout, sys.stderr = (
+            os.fdopen(number, mode, closefd=False) for number, mode in ((0, "r"), (1, "w"), (2, "w"))
+        )
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -159,6 +161,8 @@ def become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoRe
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         except BaseException:
             traceback.print_exc()
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):

@@ -37,7 +37,7 @@ NEEDS_DOWNLOAD = "data=shapes data.train_images=300 data.test_images=40 data.bat
 def test_it_opens_with_the_two_commands_that_ci_runs() -> None:
     assert BLOCKS[0].count("\n") == BLOCKS[1].count("\n") == 1
     assert BLOCKS[0].endswith("python -m project.train model=resnet data=shapes trainer=quick\n")
-    assert BLOCKS[1].endswith("pip install '.[test]' && python -m pytest -n 2\n")
+    assert BLOCKS[1].endswith("pip install '.[test]' && python -m pytest -n 4\n")
     script = (ROOT / ".ci" / "run").read_text()
     assert '"$(block 1)"' in script
     assert '"$(block 2)"' in script
