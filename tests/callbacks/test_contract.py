@@ -34,8 +34,7 @@ AT_THE_ENDS = ("about", "hparams")  # of any run: they write when it begins and 
 def drawings() -> list[str]:
     """The members of `conf/callbacks` that draw."""
     found = []
-    for name in choices("callbacks"):
-        node = compose_config(f"callbacks=[{name}]").callbacks[name]
+    for name, node in compose_config(f"callbacks=[{','.join(choices('callbacks'))}]").callbacks.items():
         if str(node._target_).startswith("project.") and isinstance(build(node), Drawing):
             found.append(name)
     return found
