@@ -1,39 +1,62 @@
 """Fixtures that every room's tests share."""
 
-import contextlib
 import os
-import runpy
-import signal
 import subprocess
-import sys
-import tempfile
-import time
-import traceback
-import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests' nets are tiny, and several run at once
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as commands have it; those that are forked cannot choose any more
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+from tests.commands import ROOT
+from tests.commands import run_module as run_module  # for tests, too
+from tests.composing import CONF as CONF
+from tests.composing import compose_config as compose_config
+from tests.composing import target_of
 
-
+# begun first, so that no worker of pytest-xdist is left alone with them at the end; those that mostly wait stand
+# between those that compute
 LONGEST = (
-    "test_readme.py",
-    "test_sweeps.py",
-    "test_kills.py",
-)  # begun first, so that no worker waits for them at the end
+    "cluster/test_slurm.py", "benchmarks/test_sweeps.py", "cluster/test_ray.py", "sweeps/test_kills.py",
+    "benchmarks/test_benchmarks.py", "sweeps/test_postgres.py", "runs/test_tuning.py", "test_readme.py",
+    "cluster/test_hosts.py", "sweeps/test_launchers_and_storages.py", "cluster/test_data_parallel.py",
+    "benchmarks/test_scale.py", "sweeps/test_sweep.py", "sweeps/test_hydra_versions.py", "test_pages.py",
+)  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With several workers of pytest-xdist, groups of tests stay together and begin in the order below."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: workers of pytest-xdist that have nothing left take none of another's."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    """The longest first, and what shares a fixture in one worker, which makes it once."""
+    items.sort(key=_turn)
+    for item in items:
+        if shared := _shared(item):
+            item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def _turn(item: pytest.Item) -> int:
+    name = item.path.relative_to(ROOT / "tests").as_posix()
+    slow = item.get_closest_marker("slow") is not None
+    return LONGEST.index(name) if slow and name in LONGEST else len(LONGEST) + (not slow)
+
+
+def _shared(item: pytest.Item) -> str | None:
+    """The name of the first of a test's fixtures that outlives it and takes long to make."""
+    known = getattr(item, "_fixtureinfo", None)
+    for name, definitions in ({} if known is None else known.name2fixturedefs).items():
+        made = definitions[-1]
+        if made.baseid.startswith("tests/") and (made.scope == "module" or name == "slurm"):
+            return f"{made.baseid} {name}".replace("@", " ")
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,16 +86,8 @@ KINDS = {
 def choices_for(group: str, *kinds: str) -> list[str]:
     """Those members of `model` or `data` that are for `images`, or for `targets` in them."""
     classes = {name for kind in kinds for name in KINDS[kind]}
-    targets = {
-        name: str(compose_config(f"{group}={name}")[group]._target_).rsplit(".", 1)[-1] for name in choices(group)
-    }
+    targets = {name: target_of(group, name).rsplit(".", 1)[-1] for name in choices(group)}
     return [name for name, target in targets.items() if target in classes]
-
-
-def compose_config(*overrides: str, name: str = "train") -> DictConfig:
-    """The config that the command line of the same words gives."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
 
 
 @pytest.fixture
@@ -89,59 +104,3 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
         return run_module(f"project.{entry_point}", *words, cwd=cwd)
 
     return run
-
-
-def run_module(module: str, *words: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """What `python -m <module> <words>` does, in a process forked from this one, which has imported torch already."""
-    import project.runs.training  # noqa: F401
-
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            _become(module, list(words), cwd, out.fileno(), err.fileno())
-        end = time.monotonic() + timeout
-        while True:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if pid:
-                break
-            if time.monotonic() > end:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                raise subprocess.TimeoutExpired([module, *words], timeout)
-            time.sleep(0.01)
-        code = os.waitstatus_to_exitcode(status)
-        said = []
-        for file in (out, err):
-            file.seek(0)
-            said.append(file.read().decode())
-    return subprocess.CompletedProcess([module, *words], code, *said)
-
-
-def _become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoReturn:
-    """Go on as the process that runs `module`."""
-    code = 1
-    try:
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        os.chdir(cwd)
-        sys.argv = [module, *words]
-        sys.orig_argv[1:] = ["-m", module, *words]
-        warnings.filterwarnings("ignore", "'project.* found in sys.modules", RuntimeWarning)
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        except BaseException:
-            traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(code)

@@ -67,9 +67,8 @@ class Masks(Drawing):
         said = self.fixed.answers(trainer, task.net).argmax(1)
         known = masks != IGNORED
         right = ((said == masks) & known).sum((1, 2)) / known.sum((1, 2)).clamp_min(1)
-        true, predicted = (part.byte().cpu().numpy() for part in (masks, said))
-        parts = zip(self.fixed.pixels(trainer, images), true, predicted, strict=True)
-        tiles = [side_by_side(pixels, one, other, len(classes)) for pixels, one, other in parts]
+        parts = (self.fixed.pixels(trainer, images), *(part.byte().cpu().numpy() for part in (masks, said)))
+        tiles = [side_by_side(image, true, answer, len(classes)) for image, true, answer in zip(*parts, strict=True)]
         picture = grid(tiles, 2, [f"{share:.1%} right" for share in right.tolist()], "image, true, predicted")
         write_image(writer, "masks", with_legend(picture, classes, found), step)
 

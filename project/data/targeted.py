@@ -104,6 +104,12 @@ class TargetedDataModule(DataModule):
     def counts(self) -> dict[str, int]:
         return {name: len(self.splits[name].rows) for name in ("train", "val", "test")}
 
+    def content(self, split: str) -> Iterator[bytes]:
+        """Names, targets and pixels."""
+        part = self.splits[split]
+        yield repr(self.named).encode() + part.labels.tobytes()
+        yield from (part.images[row].tobytes() for row in part.rows)
+
     @property
     def facts(self) -> dict[str, Any]:
         return {

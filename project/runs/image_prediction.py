@@ -72,16 +72,33 @@ def normalised(pixels: Tensor, trained: Trained, device: torch.device) -> Tensor
 def _classify(
     trained: Trained, paths: list[Path], top: int, device: torch.device, failed: list[str]
 ) -> list[dict[str, Any]]:
+    images, readable = read_images(trained, paths, device, failed)
+    if not readable:
+        return []
+    logits = trained.task.to(device).predict(images)
+    found = likeliest(logits, trained.data["classes"], top)
+    return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
+
+
+def read_images(
+    trained: Trained, paths: list[Path], device: torch.device, failed: list[str]
+) -> tuple[Tensor, list[Path]]:
+    """Images (B, 3, H, W) as the run's network takes them, and the paths of those that can be read.
+
+    Args:
+        trained: the run.
+        paths: of the images.
+        device: where they are wanted.
+        failed: takes the reason why an image cannot be read.
+    """
+    shape = trained.data["sizes"]["image_shape"]
     pixels: list[Tensor] = []
     readable: list[Path] = []
     for path in paths:
         try:
-            pixels.append(read_image(path, trained.data["sizes"]["image_shape"]))
+            pixels.append(read_image(path, shape))
             readable.append(path)
         except UserError as error:
             failed.append(str(error))
-    if not pixels:
-        return []
-    logits = trained.task.to(device).predict(normalised(torch.stack(pixels), trained, device))
-    found = likeliest(logits, trained.data["classes"], top)
-    return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
+    whole = torch.stack(pixels) if pixels else torch.empty(0, *shape, dtype=torch.uint8)
+    return normalised(whole, trained, device), readable

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from project.distributed.family import children
 from project.errors import UserError
 from tests.cluster.hosts import Host
-from tests.conftest import _become
+from tests.commands import become
 
 TINY = (
     "model=mlp",
@@ -115,7 +115,7 @@ def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), by_han
                     _tell_apart(rank, count, port, hosts, by_hand)
                 except BaseException:
                     os._exit(99)
-                _become("project.train", list(words), cwd, out.fileno(), out.fileno())
+                become("project.train", list(words), cwd, out.fileno(), out.fileno())
             started.append(Rank(pid, out))
         yield started
     finally:
