@@ -72,6 +72,7 @@ def size(path: Path) -> tuple[int, int]:
         return image.size
 
 
+@pytest.mark.slow
 def test_all_classes_are_dreamed_of_and_shown_in_tensorboard(
     finished: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
