@@ -146,8 +146,8 @@ def _run(folder: Path, command: str) -> None:
             words += ["data.test_fraction=0.1", "data.cache_folder=cache", "model.net.hidden_size=choice(8,16)"]
         elif "sweep=resnet" in command and "cluster=" not in command:
             words += ["data.batch_size=choice(8,16)"]
-        if "lr_find" in command:
-            words += ["data.batch_size=8"]
+        if "lr_find" in command:  # which takes 200 steps
+            words += ["data.batch_size=2"]
     if "cluster=" in command:  # tests/cluster sends such runs
         words += ["--cfg", "job"]
     if words[2] in ("project.dream", "project.style"):

@@ -128,6 +128,18 @@ def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), by_han
             one.out.close()
 
 
+def train_by(count: int, *words: str, cwd: Path, seconds: float = 240) -> None:
+    """Train in so many processes, to the end.
+
+    Raises:
+        AssertionError: one of them fails, or it takes longer.
+    """
+    with ranks(count, *words, cwd=cwd, by_hand=count == 1) as started:
+        started.wait(seconds)
+        for rank in started:
+            assert rank.code == 0, rank.said()
+
+
 def _tell_apart(rank: int, count: int, port: int, hosts: Sequence[Host], by_hand: bool) -> None:
     """What the environment of this process says of the others."""
     if by_hand and not hosts:
