@@ -137,7 +137,7 @@ def test_a_mask_has_its_picture_s_size_and_the_classes_numbers(
         CLASSES[k]: share for k, share in enumerate(shares.tolist()) if share
     }
     assert np.array_equal(np.asarray(mask.convert("RGB")), class_colours(len(CLASSES))[np.asarray(mask)])
-    assert CLASSES[0] in capsys.readouterr().out
+    assert found["classes"][0]["class"] in capsys.readouterr().out
     (found,) = prediction(f"run={run}", f"input={tmp_path / 'a.jpg'}", "format=jsonl")
     assert json.loads(capsys.readouterr().out) == found
     assert "mask" not in found
