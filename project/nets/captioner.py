@@ -20,8 +20,9 @@ class Captioner(nn.Module):
     W (h + x) for W h in the energy, x being the word's part of the cell's input: the paper's state h does not know yet
     that the word before was "red", and cannot look for the red figure when it is to say what that is.
 
-    Each place knows where it is by two coordinates from -1 to 1 beside its features: what is said of two figures depends
-    on where they are, which features that are the same everywhere do not tell.
+    Each place knows where it is by two coordinates from -1 to 1 beside its features: what is said of two figures
+    depends on where they are, which features that are the same everywhere do not tell. Their first weights in the
+    context are as large as those of all features together: with smaller ones, relations are learned last or never.
 
     Args:
         encoder: the ConvNet.
@@ -81,7 +82,7 @@ class Captioner(nn.Module):
             gated=True,
             word_asks=word_asks,
         )
-        if self.decoder.attention is not None:  # two numbers that count as much as all the features
+        if self.decoder.attention is not None:
             nn.init.normal_(self.decoder.attention.V.weight[:, encoder.channels :])
 
     def forward(
