@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from project.nets.cells import Cell
@@ -14,18 +13,16 @@ from project.nets.feature_map import FeatureMap
 class Captioner(nn.Module):
     """A ConvNet's map of features, and a decoder that begins with their mean.
 
-    A place of the map is a_i = relu(W [h_i; y_i; x_i] + b): its features h_i, and where it is, from -1 to 1. What is
-    said of two figures depends on where they are, which features that are the same everywhere do not tell, and the mean
-    of features and coordinates each by itself would not tell which belongs to which (the coordinates are those of Liu
-    et al. 2018, CoordConv).
+    Without attention that is all that the decoder knows of the picture (Vinyals et al. 2015, "Show and tell", who give
+    it as the first input). With attention it looks, before each word, at places of the map (Xu et al. 2015, "Show,
+    attend and tell": the soft attention of section 4.2, its context times the gate beta, the first state from the mean
+    as in section 3.1.2). Other than in the paper the attention is asked by the state and the previous word together,
+    W (h + x) for W h in the energy, x being the word's part of the cell's input: the paper's state h does not know yet
+    that the word before was "red", and cannot look for the red figure when it is to say what that is.
 
-    Without attention the mean of the a_i is all that the decoder knows of the picture (Vinyals et al. 2015, "Show and
-    tell", who give it as the first input; here it is the first state). With attention it looks, before each word, at
-    places of the map (Xu et al. 2015, "Show, attend and tell": the soft attention of section 4.2, its context times the
-    gate beta, the first state from the mean as in section 3.1.2). Other than in the paper the attention is asked by the
-    state and the previous word together, W (h + x) for W h in the energy, x being the word's part of the cell's input:
-    the paper's state h does not know yet that the word before was "red", and cannot look for the red figure when it is
-    to say what that is.
+    Each place knows where it is by two coordinates from -1 to 1 beside its features: what is said of two figures
+    depends on where they are, which features that are the same everywhere do not tell. Their first weights in the
+    context are as large as those of all features together: with smaller ones, relations are learned last or never.
 
     Args:
         encoder: the ConvNet.
@@ -35,7 +32,7 @@ class Captioner(nn.Module):
         embedding_size: width of the embeddings and of the layer before the logits; None: hidden_size.
         num_layers: layers of the decoder.
         dropout: of `project.nets.decoder.Decoder`.
-        attention: false leaves the mean of the places as all that the decoder knows.
+        attention: false leaves the mean of the features as all that the decoder knows.
         attention_size: width of the attention's hidden layer; None: hidden_size.
         word_asks: false: the attention is asked by the state alone, as in the paper.
         tie_weights: the embedding is the output matrix, too.
@@ -70,7 +67,6 @@ class Captioner(nn.Module):
         lines = [torch.linspace(-1, 1, size) if size > 1 else torch.zeros(1) for size in (height, width)]
         self.where: Tensor
         self.register_buffer("where", torch.cartesian_prod(*lines), persistent=False)  # (h w, 2)
-        self.places = nn.Linear(encoder.channels + 2, hidden_size)
         self.decoder = Decoder(
             vocab_size,
             cell,
@@ -80,12 +76,14 @@ class Captioner(nn.Module):
             dropout,
             attention,
             attention_size,
-            annotation_size=hidden_size,
-            summary_size=hidden_size,
+            annotation_size=encoder.channels + 2,
+            summary_size=encoder.channels,
             tie_weights=tie_weights,
             gated=True,
             word_asks=word_asks,
         )
+        if self.decoder.attention is not None:
+            nn.init.normal_(self.decoder.attention.V.weight[:, encoder.channels :])
 
     def forward(
         self, images: Tensor, inputs: Tensor, owner: Tensor, where: Tensor | None = None
@@ -103,14 +101,13 @@ class Captioner(nn.Module):
     def encode(self, images: Tensor, owner: Tensor | None = None) -> Decoding:
         """Images (B, C, H, W) to where the captions `owner` (M,) of them begin; None: one of each image."""
         features = self.encoder(images).flatten(2).transpose(1, 2)  # (B, h w, C')
-        where = self.where.to(features.dtype).expand(len(features), -1, -1)
-        annotations = F.relu(self.places(torch.cat([features, where], dim=-1)))  # (B, h w, n)
-        mean = annotations.mean(1)
+        mean = features.mean(1)
         summaries = [mean if owner is None else mean.index_select(0, owner)] * len(self.decoder.bridges)
         attention = self.decoder.attention
         if attention is None:
             return self.decoder.begin(summaries, None)
-        memory = attention.remember_all(annotations)
+        where = self.where.to(features.dtype).expand(len(features), -1, -1)
+        memory = attention.remember_all(torch.cat([features, where], dim=-1))
         return self.decoder.begin(summaries, memory if owner is None else memory.of(owner))
 
     def decode_step(self, words: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:

@@ -101,7 +101,7 @@ def test_attention_is_a_distribution_over_the_map(build: Build) -> None:
 
 @torch.no_grad()
 def test_two_places_that_look_alike_are_told_apart_by_where_they_are(build: Build) -> None:
-    """a_i = relu(W [h_i; y_i; x_i] + b), e_i = v tanh(U a_i + W s), c = beta sum_i softmax(e)_i V a_i."""
+    """The equations: c = beta sum_i a_i V [h_i; y_i; x_i], e_i = v tanh(U [h_i; y_i; x_i] + W s)."""
     net = build("rnn").eval()
     maps: dict[str, Tensor] = {}
     net.encoder.register_forward_hook(lambda _, __, output: maps.update(map=output))
@@ -109,15 +109,14 @@ def test_two_places_that_look_alike_are_told_apart_by_where_they_are(build: Buil
     attention, memory, features = net.decoder.attention, decoding.memory, maps["map"]
     assert attention is not None
     assert memory is not None
-    line, places = torch.linspace(-1, 1, 3).double(), []
+    line = torch.linspace(-1, 1, 3).double()
     for row in range(3):
         for column in range(3):
-            own = torch.cat([features[:, :, row, column], line[[row, column]].expand(2, -1)], dim=1)
-            places.append(torch.relu(net.places(own)))
-            torch.testing.assert_close(memory.keys[:, 3 * row + column], attention.U(places[-1]))
-            torch.testing.assert_close(memory.values[:, 3 * row + column], attention.V(places[-1]))
+            place = torch.cat([features[0, :, row, column], line[row : row + 1], line[column : column + 1]])
+            torch.testing.assert_close(memory.keys[0, 3 * row + column], attention.U(place))
+            torch.testing.assert_close(memory.values[0, 3 * row + column], attention.V(place))
     state = decoding.states[0][0]
-    torch.testing.assert_close(state, torch.tanh(net.decoder.bridges[0](torch.stack(places).mean(0))))
+    torch.testing.assert_close(state, torch.tanh(net.decoder.bridges[0](features.flatten(2).mean(2))))
     x, (context,), (weights,) = net.decoder._attend(torch.zeros(2, 6).double(), decoding)
     assert net.decoder.gate is not None
     gate = torch.sigmoid(net.decoder.gate(state))
