@@ -149,7 +149,7 @@ def become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoRe
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         os.chdir(cwd)
         _forget_the_server()
-        if any(word.startswith("sweep=") for word in words):
+        if sys.platform == "linux" and any(word.startswith("sweep=") for word in words):
             _keep_a_server()
         sys.argv = [module, *words]
         sys.orig_argv[1:] = ["-m", module, *words]
@@ -172,7 +172,7 @@ def become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoRe
 
 def _forget_the_server() -> None:
     """A server of the process that this one was forked from is not this one's to wait for."""
-    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
     server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
 
 
@@ -185,18 +185,22 @@ def _keep_a_server() -> None:
         ours.close()
         _wait_and_serve(its)
     its.close()
-    start = util.spawnv_passfds  # type: ignore[attr-defined]
+    start: Any = util.spawnv_passfds
 
     def spawned(path: Any, args: Sequence[Any], fds: Sequence[int]) -> int:
         if not str(args[-1]).startswith(SERVER) or ours.fileno() < 0:
             return int(start(path, args, fds))
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         order = pickle.dumps((str(args[-1]), list(fds), dict(os.environ), str(Path.cwd()), set(mask)))
-        socket.send_fds(ours, [order], list(fds))
-        ours.close()
+        try:
+            socket.send_fds(ours, [order], list(fds))
+        except OSError:  # somebody has killed it
+            return int(start(path, args, fds))
+        finally:
+            ours.close()
         return server
 
-    util.spawnv_passfds = spawned  # type: ignore[attr-defined]
+    util.spawnv_passfds = spawned  # type: ignore[assignment]
 
 
 def _wait_and_serve(its: socket.socket) -> NoReturn:
@@ -205,7 +209,7 @@ def _wait_and_serve(its: socket.socket) -> NoReturn:
         order, received, *_ = socket.recv_fds(its, 2**20, 16)
         its.close()
         if not order:  # the command has ended
-            return
+            os._exit(0)
         code, numbers, environment, folder, mask = pickle.loads(order)
         held = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, max(numbers) + 1) for descriptor in received]
         for descriptor in received:

@@ -8,6 +8,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as commands have it; those t
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig
@@ -28,35 +29,42 @@ LONGEST = (
 )  # fmt: skip
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """With several workers of pytest-xdist, groups of tests stay together and begin in the order below."""
-    if getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"
-        config.option.loadscopereorder = False
+# what shares something that takes long to make runs in one worker, which makes it once
+TOGETHER = (
+    "cluster/test_slurm.py", "cluster/test_ray.py", "benchmarks/test_sweeps.py", "benchmarks/test_benchmarks.py",
+    "sweeps/test_postgres.py", "sweeps/test_database.py", "sweeps/test_kills.py::test_killed", "test_pages.py",
+    "test_package.py", "callbacks/test_hparams.py", "runs/test_sampling.py", "runs/test_resume.py",
+    "sweeps/test_sweep.py::test_the_best_is_trained", "sweeps/test_sweep.py::test_what_lies",
+    "sweeps/test_sweep.py::test_a_trial_is_a_run",
+)  # fmt: skip
+ONE_SWEEP = TOGETHER[-3:]
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How `-n` deals the tests out."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = next((start for start in TOGETHER if nodeid.startswith(f"tests/{start}")), nodeid)
+            return ONE_SWEEP[0] if scope in ONE_SWEEP else scope
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, and what shares a fixture in one worker, which makes it once."""
+    """The longest first."""
     items.sort(key=_turn)
-    for item in items:
-        if shared := _shared(item):
-            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 def _turn(item: pytest.Item) -> int:
     name = item.path.relative_to(ROOT / "tests").as_posix()
     slow = item.get_closest_marker("slow") is not None
     return LONGEST.index(name) if slow and name in LONGEST else len(LONGEST) + (not slow)
-
-
-def _shared(item: pytest.Item) -> str | None:
-    """The name of the first of a test's fixtures that outlives it and takes long to make."""
-    known = getattr(item, "_fixtureinfo", None)
-    for name, definitions in ({} if known is None else known.name2fixturedefs).items():
-        made = definitions[-1]
-        if made.baseid.startswith("tests/") and (made.scope == "module" or name == "slurm"):
-            return f"{made.baseid} {name}".replace("@", " ")
-    return None
 
 
 @pytest.fixture(scope="session", autouse=True)
