@@ -117,7 +117,7 @@ def test_attention_step_by_step(every_word: bool) -> None:
     h, looks = torch.zeros(8), []
 
     def look() -> Tensor:
-        scores = torch.tanh(attention.W(h) + attention.U(places)) @ attention.v
+        scores = torch.tanh(attention.W(net.steer(h)) + attention.U(places)) @ attention.v
         looks.append(scores.softmax(0))
         return looks[-1] @ attention.V(places)
 
