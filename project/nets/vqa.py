@@ -15,10 +15,10 @@ from project.nets.mlp import fully_connected
 from project.nets.recurrent import Recurrent
 
 Sees = Literal["both", "question", "picture"]
-# How the attention begins, so that it is learned sooner. `v tanh(W h + U c)` matches h with c only where tanh bends,
-# which usual weights of small states don't reach; and two coordinates are to count as much as dozens of features.
-STEERING = 2.3  # standard deviation of W h, for an h of 1: four times the usual one
-SHARPNESS = 3.0  # v, in units of the usual one
+# How the attention begins, so that it is learned sooner. `v tanh(W h + U c)` matches h with c only where tanh bends:
+# both terms are near 1 at first, and W h stays there, as h is normalised. Two coordinates count as much as dozens of
+# features.
+SHARPNESS = 3.0  # v, in units of the usual one, and so is U
 EDGE = 4.0  # the first row is at -4, the last one at 4
 
 
@@ -32,9 +32,10 @@ class VisualQA(nn.Module):
     Other than in the paper: the picture is no word before the first; where the paper's network goes on to write the
     answer's words, here it takes `glimpses` further steps, a learned vector in a word's place, and the last state and
     what it sees go through hidden layers to the logits. Places know where they are: each has its row and its column
-    beside its features, and c_j is a layer of rectified units over both, so that a place can be "red and on the left".
-    With `every_word=false` the question is read first, at the speed of layers that need no picture, and only the
-    glimpses look.
+    beside its features, and c_j is a layer of rectified units over both, so that a place can be "red and on the left";
+    what W_h multiplies is h_{t-1} and the mean of the question's words, each normalised (Ba et al. 2016): while nothing
+    is found by it yet, a state forgets which colour was asked for. With `every_word=false` the question is read first,
+    at the speed of layers that need no picture, and only the glimpses look.
 
     Without attention it is Santoro et al.'s (2017) baseline, a ConvNet and an MLP: the whole map and the question's
     last state side by side. Without the question, or the picture, the same for what is left.
@@ -94,9 +95,11 @@ class VisualQA(nn.Module):
             self.register_buffer("where", where, persistent=False)
             self.place = nn.Linear(self.encoder.channels + 2, hidden_size)
             self.attention = AdditiveAttention(hidden_size, hidden_size, attention_size)
-            nn.init.normal_(self.attention.W.weight, std=STEERING * hidden_size**-0.5)
+            self.of_state, self.of_words = nn.LayerNorm(hidden_size), nn.LayerNorm(hidden_size)
+            nn.init.normal_(self.attention.W.weight, std=(2 * hidden_size) ** -0.5)
             with torch.no_grad():
                 self.attention.v.mul_(SHARPNESS)
+                self.attention.U.weight.mul_(SHARPNESS)
             self.wait = nn.Parameter(torch.randn(hidden_size)) if self.glimpses else None
             width += hidden_size
         elif self.encoder is not None:
@@ -151,13 +154,13 @@ class VisualQA(nn.Module):
         assert self.attention is not None
         assert self.recurrent is not None
         assert self.embedding is not None
-        memory = self._remember(images, owner)
+        memory, words = self._remember(images, owner), self._words(ids, lengths)
         weights: list[Tensor] = []
         if self.every_word:
-            states, words = self.recurrent.initial(len(owner), memory.values), self.embedding(ids)
+            states = self.recurrent.initial(len(owner), memory.values)
             lengths = lengths.to(ids.device)
-            for step, word in enumerate(words):
-                seen, where = self.attention(states[-1][0], memory)
+            for step, word in enumerate(self.embedding(ids)):
+                seen, where = self.attention(self.of_state(states[-1][0]) + words, memory)
                 _, following = self.recurrent.step(word + seen, states)
                 goes_on = (step < lengths)[:, None]  # a question that has ended keeps its state
                 states = [
@@ -169,11 +172,19 @@ class VisualQA(nn.Module):
             states = self._read(ids, lengths)
         for _ in range(self.glimpses):
             assert self.wait is not None
-            seen, where = self.attention(states[-1][0], memory)
+            seen, where = self.attention(self.of_state(states[-1][0]) + words, memory)
             _, states = self.recurrent.step(self.wait + seen, states)
             weights.append(where)
-        seen, where = self.attention(states[-1][0], memory)
+        seen, where = self.attention(self.of_state(states[-1][0]) + words, memory)
         return torch.cat([states[-1][0], seen], dim=-1), [*weights, where]
+
+    def _words(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """The mean of the embeddings of each question's words, normalised, (M, n)."""
+        assert self.embedding is not None
+        lengths = lengths.to(ids.device)
+        inside = torch.arange(len(ids), device=ids.device)[:, None] < lengths  # (T, M)
+        total = (self.embedding(ids) * inside[..., None]).sum(0)
+        return self.of_words(total / lengths[:, None])
 
     def _remember(self, images: Tensor, owner: Tensor) -> Memory:
         """What the attention needs of each question's picture."""

@@ -114,10 +114,11 @@ def test_attention_step_by_step(every_word: bool) -> None:
     grid = torch.linspace(-4, 4, 4)
     where = torch.stack([grid[:, None].expand(4, 4), grid.expand(4, 4)])
     places = torch.relu(net.place(torch.cat([net.encoder(images[:1])[0], where]).flatten(1).T))  # (16, 8)
+    asked = net.of_words(net.embedding.weight[words].mean(0))  # type: ignore[union-attr]
     h, looks = torch.zeros(8), []
 
     def look() -> Tensor:
-        scores = torch.tanh(attention.W(h) + attention.U(places)) @ attention.v
+        scores = torch.tanh(attention.W(net.of_state(h) + asked) + attention.U(places)) @ attention.v
         looks.append(scores.softmax(0))
         return looks[-1] @ attention.V(places)
 
