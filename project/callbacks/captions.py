@@ -13,7 +13,7 @@ from project.callbacks.tiles import GAP, grid, pixels_of, sized, stretched, to_b
 from project.callbacks.verbatim import verbatim, visible
 from project.tasks.task import Task
 
-SIDE, WORDS = 96, 12  # pixels of a picture, at least; words beside which there is a picture
+LEAST, MOST_PIXELS, WORDS = 64, 96, 15  # side of a picture in pixels; words beside which there is one
 DARK = 0.2  # how bright what is not attended to stays
 
 
@@ -32,7 +32,7 @@ class Captions(Drawing):
         UserError: in `setup`: the task writes no captions.
     """
 
-    def __init__(self, count: int = 4, every_n_validations: int | None = None, where_it_fits: bool = False) -> None:
+    def __init__(self, count: int = 3, every_n_validations: int | None = None, where_it_fits: bool = False) -> None:
         super().__init__(every_n_validations, where_it_fits)
         if not 1 <= count <= MOST:
             raise ValueError(f"{self.key}.count must be from 1 to {MOST} pictures, got {count}")
@@ -90,7 +90,7 @@ def lit(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _row(picture: np.ndarray, words: list[str], weights: np.ndarray | None, text: str) -> np.ndarray:
     """A picture, and beside it what is looked at for every word; without attention the whole caption below it."""
-    large = sized(picture, least=SIDE)
+    large = sized(picture, LEAST, MOST_PIXELS)
     if weights is None:
         return np.asarray(grid([large], 1, [wrapped(text, large.shape[1])]))
     tiles = [large, *(lit(large, own) for own in weights[: min(len(words), WORDS)])]
