@@ -179,8 +179,8 @@ def _forget_what_others_wait_for() -> None:
     server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
     process._children.clear()  # type: ignore[attr-defined]
     atexit._clear()
-    for ended in (logging.shutdown, util._exit_function):  # which their modules have registered before
-        atexit.register(ended)
+    atexit.register(logging.shutdown)  # which their modules have registered before
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]
 
 
 def _keep_a_server() -> None:
