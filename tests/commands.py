@@ -116,6 +116,9 @@ def start_module(
             else:
                 os.environ[name] = value
         become(module, list(words), cwd, out.fileno(), err.fileno())
+    with contextlib.suppress(ProcessLookupError):
+        while os.getsid(child) != child:  # from now on whoever kills its session finds it
+            time.sleep(0.001)
     return Command(child, [module, *words], out, err)
 
 
