@@ -85,11 +85,17 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def choices_for(group: str, kind: str) -> list[str]:
-    """Those members of `model` or `data` that are for `images`, or for `text`."""
-    of_images = ("ImageClassifier", "Reconstruction", "Cifar10", "Cifar100", "ImageFolder", "Shapes")
+KINDS = {
+    "images": ("ImageClassifier", "Reconstruction", "Cifar10", "Cifar100", "ImageFolder", "Shapes"),
+    "targets": ("Regression", "Segmentation", "ShapeCorners", "ShapeMasks", "MaskFolder"),  # that move with images
+}
+
+
+def choices_for(group: str, *kinds: str) -> list[str]:
+    """Those members of `model` or `data` that are for `images`, or for `targets` in them."""
+    classes = {name for kind in kinds for name in KINDS[kind]}
     targets = {name: target_of(group, name).rsplit(".", 1)[-1] for name in choices(group)}
-    return [name for name, target in targets.items() if (target in of_images) == (kind == "images")]
+    return [name for name, target in targets.items() if target in classes]
 
 
 @pytest.fixture

@@ -28,7 +28,9 @@ SECTIONS = {
     and title != "Start"  # CI runs these
 }
 # what a section goes on with: the command of another one
-BEFORE = dict.fromkeys(("Stop and resume", "Use what was trained"), "python -m project.train model=resnet")
+BEFORE = dict.fromkeys(
+    ("Stop and resume", "Use what was trained", "Dreams and style"), "python -m project.train model=resnet"
+)
 # what keeps a training short; words of the command line that come last win
 SHORT = "trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 trainer.limit_test_batches=1"
 NEEDS_DOWNLOAD = "data=shapes data.train_images=300 data.test_images=40 data.batch_size=16"
@@ -48,6 +50,7 @@ def test_it_names_every_choice() -> None:
         "model",
         "data",
         "cell",
+        "net",
         "optimizer",
         "scheduler",
         "trainer",
@@ -83,6 +86,9 @@ def place(tmp_path: Path) -> Path:
             for i in range(20):
                 shade = tuple(part + i for part in colour)
                 Image.new("RGB", (32, 32), shade).save(tmp_path / "path/to/images" / split / name / f"{i}.png")
+    shutil.copytree(tmp_path / "path/to/images/test/red", tmp_path / "path/to/frames")
+    for name in ("photo.png", "painting.png"):
+        Image.effect_noise((40, 32), 50).save(tmp_path / "path/to" / name)
     (tmp_path / "path/to/text.txt").write_text("The rain in Spain stays mainly in the plain.\n" * 100)
     return tmp_path
 
@@ -123,6 +129,14 @@ def _run(folder: Path, command: str) -> None:
             words += shlex.split(NEEDS_DOWNLOAD)[1:]
         if "spelled_numbers" in command:
             words += ["data.train_pairs=200", "data.test_pairs=40"]
+        if "data=scenes" in command:
+            words += ["data.train_images=100", "data.val_images=20", "data.test_images=20"]
+        if "data=sort_of_clevr" in command:
+            words += ["data.train_images=40", "data.test_images=8", "data.val_fraction=0.2", "data.batch_size=8"]
+        if "data=shape_" in command:
+            words += ["data.train_images=100", "data.test_images=20", "data.batch_size=8"]
+        if "data=moving_shapes" in command:
+            words += ["data.train_videos=40", "data.test_videos=10"]
         if "image_folder" in command:
             words += ["data.batch_size=8"]
         if "sweep=" in command:
@@ -136,6 +150,8 @@ def _run(folder: Path, command: str) -> None:
             words += ["data.batch_size=2"]
     if "cluster=" in command:  # tests/cluster sends such runs
         words += ["--cfg", "job"]
+    if words[2] in ("project.dream", "project.style"):
+        words += ["steps=2"]
     if words[2] == "project.benchmark":
         words += ["--quick", "--parts", "storage"]
     if words[2] == "project.tune":

@@ -77,6 +77,18 @@ def grid(tiles: Sequence[np.ndarray], columns: int, captions: Sequence[str] = ()
     return picture
 
 
+def wrapped(text: str, width: int, size: int = TEXT) -> str:
+    """A text in lines of at most so many pixels, broken between words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font(size).getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
 def clipped(text: str, width: int, size: int = TEXT) -> str:
     """What of a line fits into so many pixels; control characters, which come with names from data, written out."""
     text = visible(" ".join(text.split()))

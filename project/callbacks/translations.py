@@ -39,7 +39,7 @@ class Translations(Drawing):
         data = trainer.datamodule  # type: ignore[attr-defined]
         text = verbatim("\n\n".join(said(example) for example in task.examples))
         writer.add_text("translations", f"{text}\n\nBLEU: {task.bleu.signature}", global_step=step)
-        for number, example in enumerate(task.examples if task.net.attention is not None else [], 1):
+        for number, example in enumerate(task.examples if task.net.decoder.attention is not None else [], 1):
             picture = drawn(task.net, example, data)
             writer.add_image(f"attention/{number}", picture, global_step=step, dataformats="HWC")
 
@@ -59,7 +59,7 @@ def drawn(net: Translator, example: "Example", data: Any) -> np.ndarray:
     """The attention with which the network writes the example's translation, its end included."""
     from project.data.subwords import BEGIN, END  # tokenizers
 
-    device = net.embedding.weight.device
+    device = net.decoder.embedding.weight.device
     source = torch.tensor(example.source_ids, device=device)[:, None]  # (S, 1)
     inputs = torch.tensor([BEGIN, *example.translation_ids], device=device)[:, None]  # (T, 1)
     with evaluating(net):

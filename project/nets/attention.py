@@ -1,4 +1,4 @@
-"""Which words of the source matter for the next word of the target."""
+"""Which words of the source, or places of a picture, matter for the next word of the target."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ from project.nets.encoder import packed_like
 
 
 class Memory(NamedTuple):
-    """What of a batch of source sentences the attention needs at every step, computed once.
+    """What of a batch of source sentences, or pictures, the attention needs at every step, computed once.
 
-    Shapes: keys (B, S, A), values (B, S, n), bias (B, S): 0 at words, minus infinity at padding.
+    Shapes: keys (B, S, A), values (B, S, n), bias (B, S): 0 at words and places, minus infinity at padding.
     """
 
     keys: Tensor
@@ -22,6 +22,10 @@ class Memory(NamedTuple):
     def repeated(self, times: int) -> "Memory":
         """Each sentence `times` times in a row, as beams want it."""
         return Memory(*(part.repeat_interleave(times, 0) for part in self))
+
+    def of(self, owner: Tensor) -> "Memory":
+        """For M sentences those of the rows `owner` (M,)."""
+        return Memory(*(part.index_select(0, owner) for part in self))
 
 
 class AdditiveAttention(nn.Module):
@@ -50,6 +54,10 @@ class AdditiveAttention(nn.Module):
         padding = torch.arange(keys.shape[1]) >= lengths[:, None]  # (B, S)
         bias = torch.zeros(padding.shape, dtype=keys.dtype).masked_fill_(padding, -torch.inf)
         return Memory(keys, values, bias.to(keys.device))
+
+    def remember_all(self, annotations: Tensor) -> Memory:
+        """Annotations (B, S, annotation_size), none of which is padding."""
+        return Memory(self.U(annotations), self.V(annotations), annotations.new_zeros(annotations.shape[:2]))
 
     def forward(self, state: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """The state s_{i-1} (B, n) to the context c_i (B, n) and the weights a_i (B, S), which sum to 1."""

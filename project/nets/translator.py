@@ -1,33 +1,19 @@
 """Reads a sentence, writes another: encoder, decoder, and attention between the two."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from project.nets.attention import AdditiveAttention, Memory
-from project.nets.cells import Cell, State
-from project.nets.encoder import Encoder, shared_mask
-from project.nets.recurrent import Recurrent
-
-
-class Decoding(NamedTuple):
-    """Where a translation stands: the states of the decoder's layers, and what the attention reads (None: without)."""
-
-    states: list[State]
-    memory: Memory | None
+from project.nets.cells import Cell
+from project.nets.decoder import Decoder, Decoding, check_sizes
+from project.nets.encoder import Encoder
 
 
 class Translator(nn.Module):
     """Sequence to sequence (Sutskever et al. 2014), with additive attention (Bahdanau et al. 2015).
 
-    The decoder's state begins as tanh of a linear map of the encoder's last states (Bahdanau et al., appendix A.2.2,
-    where those of one direction are used). Its input is a linear map of the previous word's embedding and of the
-    context, as wide as its state, which MUT1 and MUT2 need. The next word's logits come from the new state, the
-    context and the previous word through one hidden layer (Pascanu et al. 2014's deep output, as in appendix A.2.2;
-    tanh as in Luong et al. 2015, equation 5), so that the product with the vocabulary is a small one.
+    The decoder's state begins with the encoder's last states (Bahdanau et al., appendix A.2.2, where those of one
+    direction are used).
 
     Args:
         source_vocab_size: number of tokens that are read.
@@ -36,8 +22,7 @@ class Translator(nn.Module):
         hidden_size: width n of the states, in the encoder of each direction's.
         embedding_size: width of the embeddings and of the layer before the logits; None: hidden_size.
         num_layers: layers of the encoder, and of the decoder.
-        dropout: on embeddings and the encoder's outputs, of a sentence the same at all its words (Gal and Ghahramani
-            2016); on the outputs of the decoder's layers and before the logits. Never from one state to the next.
+        dropout: of `Decoder`; and on the encoder's embeddings and outputs, of a sentence the same at all its words.
         attention: false leaves the encoder's last states as all that the decoder knows.
         attention_size: width of the attention's hidden layer; None: hidden_size.
         tie_weights: the target's embedding is the output matrix, too (Press and Wolf 2017).
@@ -61,45 +46,28 @@ class Translator(nn.Module):
     ) -> None:
         super().__init__()
         width = hidden_size if embedding_size is None else embedding_size
-        between = hidden_size if attention_size is None else attention_size
-        sizes = {
-            "hidden_size": hidden_size,
-            "embedding_size": width,
-            "attention_size": between,
-            "num_layers": num_layers,
-        }
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"model.net.{name} must be at least 1, got {size}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"model.net.dropout must be at least 0 and below 1, got {dropout}")
         self.dropout = dropout
+        check_sizes(dropout, hidden_size=hidden_size, embedding_size=width, num_layers=num_layers)
         self.encoder = Encoder(source_vocab_size, width, cell, hidden_size, num_layers)
-        self.embedding = nn.Embedding(target_vocab_size, width)
-        self.into = nn.Linear(width, hidden_size)
-        self.decoder = Recurrent(cell, hidden_size, hidden_size, num_layers, dropout)
-        parts = len(self.decoder.initial(0, self.into.weight)[0])  # of a state: an LSTM's has two
-        size = parts * hidden_size
-        self.bridges = nn.ModuleList(nn.Linear(2 * size, size) for _ in range(num_layers))
-        self.attention = AdditiveAttention(hidden_size, 2 * hidden_size, between) if attention else None
-        self.readout = nn.Linear(hidden_size * (2 if attention else 1) + width, width)
-        self.head = nn.Linear(width, target_vocab_size)
-        self.scale = 1.0
-        if tie_weights:
-            nn.init.normal_(self.embedding.weight, std=width**-0.5)  # logits of a usual size
-            self.head.weight = self.embedding.weight
-            self.scale = width**0.5  # words as large as the source's (Vaswani et al. 2017, section 3.4)
+        self.decoder = Decoder(
+            target_vocab_size,
+            cell,
+            hidden_size,
+            embedding_size,
+            num_layers,
+            dropout,
+            attention,
+            attention_size,
+            annotation_size=2 * hidden_size,
+            tie_weights=tie_weights,
+        )
 
     def forward(self, source: Tensor, lengths: Tensor, inputs: Tensor, where: Tensor | None = None) -> Tensor:
         """Source (S, B), its lengths (B,) and words of the target (T, B) to logits (T, B, V) of the words after them.
 
         With `where` (T, B), True at K places, the logits of these alone, (K, V): the rest is never computed.
         """
-        features, _ = self._decode(self.encode(source, lengths), inputs)
-        if where is not None:
-            chosen = where.flatten().nonzero()[:, 0]
-            features = [feature.flatten(0, 1).index_select(0, chosen) for feature in features]
-        return self._logits(features)
+        return self.decoder(self.encode(source, lengths), inputs, where)[0]
 
     def alignments(self, source: Tensor, lengths: Tensor, inputs: Tensor) -> Tensor:
         """The weights (T, B, S) with which the words after `inputs` (T, B) attend to the source.
@@ -107,52 +75,18 @@ class Translator(nn.Module):
         Raises:
             ValueError: this network has no attention.
         """
-        if self.attention is None:
+        weights = self.decoder(self.encode(source, lengths), inputs)[1]
+        if weights is None:
             raise ValueError("a translator with model.net.attention=false aligns no words")
-        return torch.stack(self._decode(self.encode(source, lengths), inputs)[1])
+        return weights
 
     def encode(self, source: Tensor, lengths: Tensor) -> Decoding:
         """Source (S, B), of which column b counts up to `lengths[b]`, at least 1, to where every translation begins."""
         lengths = lengths.cpu()  # where packing reads them
         annotations, last = self.encoder(source, lengths, self.dropout)
-        n = self.decoder.hidden_size
-        states = [torch.tanh(bridge(h)).split(n, dim=-1) for bridge, h in zip(self.bridges, last, strict=True)]
-        return Decoding(states, None if self.attention is None else self.attention.remember(annotations))
+        attention = self.decoder.attention
+        return self.decoder.begin(last, None if attention is None else attention.remember(annotations))
 
     def decode_step(self, words: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:
         """The previous words (B,) and where their translations stand to the logits (B, V) of the next, and onwards."""
-        embedded = self._embed(words)
-        x, context, _ = self._attend(self.into(embedded), decoding)
-        output, states = self.decoder.step(x, decoding.states)
-        return self._logits([output, *context, embedded]), Decoding(states, decoding.memory)
-
-    def _decode(self, decoding: Decoding, inputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """All steps: what the logits are made of, (T, B, ...) each, and the attention's weights."""
-        embedded = self._embed(inputs)  # (T, B, m)
-        xs = self.into(embedded)
-        if decoding.memory is None:
-            return [self.decoder(xs, decoding.states)[0], embedded], []
-        outputs, contexts, alignments = [], [], []
-        for x in xs:
-            x, context, weights = self._attend(x, decoding)
-            output, states = self.decoder.step(x, decoding.states)
-            decoding = Decoding(states, decoding.memory)
-            outputs.append(output)
-            contexts += context
-            alignments += weights
-        return [torch.stack(outputs), torch.stack(contexts), embedded], alignments
-
-    def _attend(self, x: Tensor, decoding: Decoding) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        if self.attention is None or decoding.memory is None:
-            return x, [], []
-        context, weights = self.attention(decoding.states[-1][0], decoding.memory)
-        return x + context, [context], [weights]
-
-    def _embed(self, words: Tensor) -> Tensor:
-        """(..., B) to (..., B, m)."""
-        embedded = self.embedding(words) * self.scale
-        return embedded * shared_mask(embedded[0], self.dropout) if self.training and self.dropout else embedded
-
-    def _logits(self, features: list[Tensor]) -> Tensor:
-        hidden = torch.tanh(self.readout(torch.cat(features, dim=-1)))
-        return self.head(F.dropout(hidden, self.dropout, self.training))
+        return self.decoder.step(words, decoding)

@@ -6,7 +6,7 @@ from typing import Any
 
 CLASS = "_target_"
 # where a run is, how it is watched, what it was derived from, and what stands in the model once more
-_OF_THE_RUN = ("cell", "folder", "hydra", "logger", "lr_find", "outputs", "resume", "sizes", "sweep", "threads")
+_OF_THE_RUN = ("cell", "folder", "hydra", "logger", "lr_find", "net", "outputs", "resume", "sizes", "sweep", "threads")
 # what changes no result
 _QUIET = (
     "data.cache",

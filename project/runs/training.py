@@ -27,6 +27,7 @@ from project.errors import Stopped, UserError
 from project.machine import usable_cores
 from project.nets.kernels import has_bf16
 from project.runs.building import build, build_data, build_task
+from project.runs.encoder import start_encoder
 from project.runs.folder import CONFIG, DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
 from project.runs.lean import NoProfiler, spare_idle_hooks, without_gpus
 from project.runs.outcome import conclude
@@ -87,6 +88,8 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback], company:
         keep_buffers()
         without_gpus()
     task = build_task(cfg)
+    if cfg.resume is None:
+        start_encoder(cfg, task, data)
     lay_out(task.net, cfg.get("channels_last", True))
     path = resumable(folder / "checkpoints") if cfg.resume is not None else None
     checkpoint = None if path is None else _fitting(path, task)

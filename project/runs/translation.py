@@ -43,9 +43,7 @@ def predict_translations(cfg: DictConfig, trained: Trained, device: torch.device
     Raises:
         UserError: an input that cannot be read, or a `cfg.beam_size` that is no number of at least 1.
     """
-    width = cfg.beam_size
-    if width is not None and (not isinstance(width, int) or isinstance(width, bool) or width < 1):
-        raise UserError(f"beam_size must be a whole number of at least 1, or null for the run's own, got {width}")
+    width = beam_size(cfg)
     given = str(cfg.input)
     lines = texts(given)
     batches = in_time(lines, cfg.batch_size) if given == "-" else cut(lines, cfg.batch_size)
@@ -55,11 +53,23 @@ def predict_translations(cfg: DictConfig, trained: Trained, device: torch.device
         found = []
         for result in results:
             found += result
-            print("\n".join(_printed(one["translation"]) for one in result), flush=True)
+            print("\n".join(printed(one["translation"]) for one in result), flush=True)
     else:
         found = show(results, cfg.format, lambda one: {key: visible(one[key]) for key in ("text", "translation")})
     translator.report()
     return found
+
+
+def beam_size(cfg: DictConfig) -> int | None:
+    """How many beginnings a search keeps; None: as many as the run's own.
+
+    Raises:
+        UserError: no number of at least 1.
+    """
+    width: int | None = cfg.beam_size
+    if width is not None and (not isinstance(width, int) or isinstance(width, bool) or width < 1):
+        raise UserError(f"beam_size must be a whole number of at least 1, or null for the run's own, got {width}")
+    return width
 
 
 class Translator:
@@ -104,7 +114,7 @@ def unknown_words(text: str, tokenizer: Tokenizer) -> list[str]:
     return [word for word in text.split() if UNKNOWN in tokenizer.encode(word)]
 
 
-def _printed(text: str) -> str:
+def printed(text: str) -> str:
     """A terminal obeys no control character; a file gets what there is."""
     return visible(text) if sys.stdout.isatty() else text
 

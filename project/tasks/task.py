@@ -96,12 +96,13 @@ class Task(LightningModule):
             self.initialise(getattr(self.trainer, "datamodule", None))
 
     def initialise(self, data: Any) -> None:
-        """A network that takes something from the data before it is trained is given the inputs of a training batch.
+        """A network, or its encoder, that takes something from the data before it is trained gets a batch's inputs.
 
         Args:
             data: has a `train_dataloader`; None: there is nothing to take it from.
         """
-        take = getattr(self.net, "start_from", None)
+        taker = self.net if hasattr(self.net, "start_from") else getattr(self.net, "encoder", None)
+        take = getattr(taker, "start_from", None)
         if take is not None and data is not None:
             inputs, *_ = next(iter(data.train_dataloader()))
             take(inputs)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from project.data.subwords import BEGIN, END, PAD, UNKNOWN
-from project.nets.cells import State
-from project.nets.search import Found, beam_search, greedy
-from project.nets.translator import Decoding, Translator
+from project.data.subwords import BEGIN, PAD, UNKNOWN
+from project.nets.search import Found
+from project.nets.translator import Translator
 from project.tasks.bleu import Bleu
 from project.tasks.classification import CrossEntropy
 from project.tasks.schedules import Schedule, Steps, constant
 from project.tasks.task import Stage, Task
+from project.tasks.writing import per_word, written
 
 log = logging.getLogger(__name__)
 
@@ -116,12 +116,10 @@ class Translation(Task):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Of several ranks each has other words, and every word counts the same: gradients are means over ranks."""
         loss = super().training_step(batch, batch_idx)
-        ranks = self.trainer.world_size
-        if ranks > 1:
+        if self.trainer.world_size > 1:
             own = int((batch[2][1:] != PAD).sum())
-            everywhere = int(self._sum_over_ranks(torch.tensor(own, device=loss.device)))
-            self.samples_seen += everywhere - own * ranks
-            loss = loss * (own * ranks / everywhere)
+            loss, everywhere = per_word(loss, own, self.trainer.world_size, self._sum_over_ranks)
+            self.samples_seen += everywhere - own * self.trainer.world_size
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -142,19 +140,9 @@ class Translation(Task):
         width = self.beam_size if beam_size is None else beam_size
         net: Any = self.net
         decoding = net.encode(source, lengths)
-        memory = decoding.memory
-        if memory is not None and width > 1:
-            memory = memory.repeated(width)
-
-        def step(words: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
-            logits, after = net.decode_step(words, Decoding(states, memory))
-            return logits, after.states
-
         limits = 2 * lengths + 10 if self.max_length is None else torch.full_like(lengths, self.max_length)
         limits = limits.to(source.device)
-        if width == 1:
-            return greedy(step, decoding.states, limits, BEGIN, END, self.never, self.length_penalty)
-        return beam_search(step, decoding.states, limits, BEGIN, END, width, self.never, self.length_penalty)
+        return written(net.decode_step, decoding, limits, width, self.never, self.length_penalty)
 
     def compare(self, batch: Any, places: Tensor, stage: Stage, data: Any) -> list[str]:
         """The translations of a batch, which count for the BLEU that is being read.

@@ -8,8 +8,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from project.nets.cells import GRU, LSTM, MUT1
+from project.nets.decoder import Decoding
 from project.nets.search import greedy
-from project.nets.translator import Decoding, Translator
+from project.nets.translator import Translator
 from tests.conftest import choices
 
 SOURCE = torch.tensor([[4, 5, 6], [7, 3, 8], [3, 1, 9], [1, 1, 3]])  # (S, B), ends with 3, padded with 1
@@ -124,8 +125,8 @@ def test_a_search_writes_what_teacher_forcing_finds_likeliest(build: Build) -> N
 
 def test_tied_weights_are_one_matrix(build: Build) -> None:
     net = build("gru", tie_weights=True)
-    assert net.head.weight is net.embedding.weight
-    assert build("gru", tie_weights=False).head.weight.shape == (10, 6)
+    assert net.decoder.head.weight is net.decoder.embedding.weight
+    assert build("gru", tie_weights=False).decoder.head.weight.shape == (10, 6)
 
 
 def test_dropout_is_for_training_alone(build: Build) -> None:

@@ -9,7 +9,7 @@ from sacrebleu import corpus_bleu
 from torch import Tensor, nn
 
 from project.data.subwords import BEGIN, END, PAD
-from project.nets.translator import Decoding
+from project.nets.decoder import Decoding
 from project.tasks.bleu import Bleu
 from project.tasks.translation import Translation
 
