@@ -5,9 +5,11 @@ one for itself, and one for the server that its workers are forked from. Here bo
 own: its words, environment, folder, session and signals, `__main__`, and its end.
 """
 
+import atexit
 import contextlib
 import fcntl
 import importlib
+import logging
 import os
 import pickle
 import runpy
@@ -16,11 +18,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver, util
+from multiprocessing import forkserver, process, util
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -113,6 +116,9 @@ def start_module(
             else:
                 os.environ[name] = value
         become(module, list(words), cwd, out.fileno(), err.fileno())
+    with contextlib.suppress(ProcessLookupError):
+        while os.getsid(child) != child:  # from now on whoever kills its session finds it
+            time.sleep(0.001)
     return Command(child, [module, *words], out, err)
 
 
@@ -148,7 +154,7 @@ def become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoRe
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         os.chdir(cwd)
-        _forget_the_server()
+        _forget_what_others_wait_for()
         if sys.platform == "linux" and any(word.startswith("sweep=") for word in words):
             _keep_a_server()
         sys.argv = [module, *words]
@@ -164,16 +170,20 @@ def become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoRe
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
-        for stream in (sys.stdout, sys.stderr):
+        for last in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):  # type: ignore[attr-defined]
             with contextlib.suppress(Exception):
-                stream.flush()
+                last()
         os._exit(code)
 
 
-def _forget_the_server() -> None:
-    """A server of the process that this one was forked from is not this one's to wait for."""
+def _forget_what_others_wait_for() -> None:
+    """Children, a server and exits of the process that this one was forked from are not this one's."""
     server: Any = forkserver._forkserver  # type: ignore[attr-defined]
     server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
+    process._children.clear()  # type: ignore[attr-defined]
+    atexit._clear()
+    atexit.register(logging.shutdown)  # which their modules have registered before
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]
 
 
 def _keep_a_server() -> None:
