@@ -14,7 +14,7 @@ def predict(cfg: DictConfig) -> list[dict[str, Any]]:
     return run_prediction(cfg)
 
 
-main = command("predict", lambda cfg, words: predict(cfg), texts=("input",))
+main = command("predict", lambda cfg, words: predict(cfg), texts=("input", "question"))
 
 if __name__ == "__main__":
     main()

@@ -1,39 +1,70 @@
 """Fixtures that every room's tests share."""
 
-import contextlib
 import os
-import runpy
-import signal
 import subprocess
-import sys
-import tempfile
-import time
-import traceback
-import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests' nets are tiny, and several run at once
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as commands have it; those that are forked cannot choose any more
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+from tests.commands import ROOT
+from tests.commands import run_module as run_module  # for tests, too
+from tests.composing import CONF as CONF
+from tests.composing import compose_config as compose_config
+from tests.composing import target_of
 
-
+# begun first, so that no worker of pytest-xdist is left alone with them at the end; those that mostly wait stand
+# between those that compute
 LONGEST = (
-    "test_readme.py",
-    "test_sweeps.py",
-    "test_kills.py",
-)  # begun first, so that no worker waits for them at the end
+    "cluster/test_slurm.py", "benchmarks/test_sweeps.py", "cluster/test_ray.py", "sweeps/test_kills.py",
+    "benchmarks/test_benchmarks.py", "sweeps/test_postgres.py", "runs/test_tuning.py", "test_readme.py",
+    "cluster/test_hosts.py", "sweeps/test_launchers_and_storages.py", "cluster/test_data_parallel.py",
+    "benchmarks/test_scale.py", "sweeps/test_sweep.py", "sweeps/test_hydra_versions.py", "test_pages.py",
+)  # fmt: skip
+
+
+# what shares something that takes long to make runs in one worker, which makes it once
+TOGETHER = (
+    "cluster/test_slurm.py", "cluster/test_ray.py", "benchmarks/test_sweeps.py", "benchmarks/test_benchmarks.py",
+    "sweeps/test_postgres.py", "sweeps/test_database.py", "sweeps/test_kills.py::test_killed", "test_pages.py",
+    "test_package.py", "callbacks/test_hparams.py", "runs/test_sampling.py", "runs/test_resume.py",
+    "sweeps/test_sweep.py::test_the_best_is_trained", "sweeps/test_sweep.py::test_what_lies",
+    "sweeps/test_sweep.py::test_a_trial_is_a_run",
+)  # fmt: skip
+ONE_SWEEP = TOGETHER[-3:]
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How `-n` deals the tests out."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = next((start for start in TOGETHER if nodeid.startswith(f"tests/{start}")), nodeid)
+            return ONE_SWEEP[0] if scope in ONE_SWEEP else scope
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: workers of pytest-xdist that have nothing left take none of another's."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    """The longest first."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    name = item.path.relative_to(ROOT / "tests").as_posix()
+    slow = item.get_closest_marker("slow") is not None
+    return LONGEST.index(name) if slow and name in LONGEST else len(LONGEST) + (not slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,19 +85,17 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def choices_for(group: str, kind: str) -> list[str]:
-    """Those members of `model` or `data` that are for `images`, or for `text`."""
-    of_images = ("ImageClassifier", "Reconstruction", "Cifar10", "Cifar100", "ImageFolder", "Shapes")
-    targets = {
-        name: str(compose_config(f"{group}={name}")[group]._target_).rsplit(".", 1)[-1] for name in choices(group)
-    }
-    return [name for name, target in targets.items() if (target in of_images) == (kind == "images")]
+KINDS = {
+    "images": ("ImageClassifier", "Reconstruction", "Cifar10", "Cifar100", "ImageFolder", "Shapes"),
+    "targets": ("Regression", "Segmentation", "ShapeCorners", "ShapeMasks", "MaskFolder"),  # that move with images
+}
 
 
-def compose_config(*overrides: str, name: str = "train") -> DictConfig:
-    """The config that the command line of the same words gives."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
+def choices_for(group: str, *kinds: str) -> list[str]:
+    """Those members of `model` or `data` that are for `images`, or for `targets` in them."""
+    classes = {name for kind in kinds for name in KINDS[kind]}
+    targets = {name: target_of(group, name).rsplit(".", 1)[-1] for name in choices(group)}
+    return [name for name, target in targets.items() if target in classes]
 
 
 @pytest.fixture
@@ -83,59 +112,3 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
         return run_module(f"project.{entry_point}", *words, cwd=cwd)
 
     return run
-
-
-def run_module(module: str, *words: str, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """What `python -m <module> <words>` does, in a process forked from this one, which has imported torch already."""
-    import project.runs.training  # noqa: F401
-
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            _become(module, list(words), cwd, out.fileno(), err.fileno())
-        end = time.monotonic() + timeout
-        while True:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if pid:
-                break
-            if time.monotonic() > end:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                raise subprocess.TimeoutExpired([module, *words], timeout)
-            time.sleep(0.01)
-        code = os.waitstatus_to_exitcode(status)
-        said = []
-        for file in (out, err):
-            file.seek(0)
-            said.append(file.read().decode())
-    return subprocess.CompletedProcess([module, *words], code, *said)
-
-
-def _become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoReturn:
-    """Go on as the process that runs `module`."""
-    code = 1
-    try:
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        os.chdir(cwd)
-        sys.argv = [module, *words]
-        sys.orig_argv[1:] = ["-m", module, *words]
-        warnings.filterwarnings("ignore", "'project.* found in sys.modules", RuntimeWarning)
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        except BaseException:
-            traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(code)

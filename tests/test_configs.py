@@ -31,7 +31,10 @@ MUST_BE_GIVEN = {
     "coco_captions": ["data.root=x"],
     "flickr8k": ["data.root=x"],
     "image_folder": ["data.root=x"],
+    "mask_folder": ["data.root=x"],
     "reviews": ["data.path=x"],
+    "vqa_v2": ["data.root=x"],
+    "video_folder": ["data.root=x"],
     "translation": ["data.source=x", "data.target=y"],
 }
 SMOKE = ("trainer=smoke", "trainer.accelerator=cpu", "data.batch_size=8", "data.eval_batch_size=8")
@@ -42,9 +45,20 @@ SHORT_FOR = {
     "Captioning": ("data.train_images=100", "data.val_images=20", "data.test_images=20", *SMOKE),
     "LanguageModelling": SHORT_TEXT,
     "TextClassification": ("data=opinions", "data.train_sentences=100", "data.test_sentences=20", *SMOKE),
+    "Answering": ("data=sort_of_clevr", "data.train_images=40", "data.test_images=8", "data.val_fraction=0.2", *SMOKE),
+    "Regression": ("data=shape_corners", "data.train_images=100", "data.test_images=20", *SMOKE),
+    "Segmentation": ("data=shape_masks", "data.train_images=100", "data.test_images=20", *SMOKE),
+    "FrameClassification": ("data=moving_shapes", "data.train_videos=20", "data.test_videos=10", *SMOKE),
     "Translation": ("data=spelled_numbers", "data.train_pairs=100", "data.test_pairs=20", *SMOKE),
 }
-SMALL = {"LanguageModelling": 32, "TextClassification": 8, "Translation": None}  # samples of a step; None: as it comes
+# samples of a step; None: as it comes
+SMALL = {
+    "LanguageModelling": 32,
+    "TextClassification": 8,
+    "Answering": 160,
+    "Translation": None,
+    "FrameClassification": None,
+}
 
 
 def short(composed: Compose, *words: str) -> tuple[str, tuple[str, ...]]:

@@ -1,9 +1,6 @@
 """The example manifest is what Kubernetes takes, and its command does what it says: several pods, one study."""
 
 import csv
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.commands import start_module
 from tests.conftest import CONF
 from tests.sweeps.postgres import PASSWORD, postgres_url, quoted
 from tests.sweeps.sweeping import TINY, finish, members, trials, until
@@ -70,21 +68,10 @@ def test_two_of_its_pods_do_one_sweep(tmp_path: Path, url: str) -> None:
     words = [word.replace("/outputs", str(tmp_path)) for word in container["args"]]
     words += [*small, "data.batch_size=choice(16,32)", "sweep.n_trials=5", "sweep/sampler=random", "sweep/pruner=none"]
     words += ["trainer.max_epochs=1", "trainer.limit_train_batches=2"]
-    program = [sys.executable, *container["command"][1:], *words]
-    environment = {**os.environ, **secrets, "PYTHONPATH": str(CONF.parent), "OMP_NUM_THREADS": "1"}
-    pods = [
-        subprocess.Popen(
-            program,
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        for _ in range(2)
-    ]
+    python, flag, module = container["command"]
+    assert (python, flag) == ("python", "-m")
+    environment = {**secrets, "OMP_NUM_THREADS": "1"}
+    pods = [start_module(module, *words, cwd=tmp_path, environment=environment, together=True) for _ in range(2)]
     ended = [finish(one) for one in pods]
     assert [code for code, _ in ended] == [0, 0], ended
     folder = tmp_path / "sweeps" / "convnet-1"

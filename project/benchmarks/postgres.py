@@ -46,14 +46,14 @@ class Server:
             for path in (home, secret):
                 shutil.chown(path, "postgres", "postgres")
             self.as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
         self.place, self.data = place, home / "data"
         self.process: subprocess.Popen[bytes] | None = None
         make = ["-A", "scram-sha-256", "-U", "me", f"--pwfile={secret}", "--no-sync", "-E", "UTF8", "--locale=C"]
         self._run("initdb", "-D", str(self.data), *make)
         secret.unlink()
+        with socket.socket() as probe:  # as late as can be: nobody else is to take it before the server does
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         self.options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", *options]
         self.url = f"postgresql+psycopg://me:{quote(password, safe='')}@127.0.0.1:{self.port}/postgres"
 

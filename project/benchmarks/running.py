@@ -29,7 +29,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "networks": {"count": 1, "names": ("mlp",)},
     "recurrent": {"names": ("mut1", "lstm"), "steps": 2},
     "recipe": {"count": 1, "words": ("data.batch_size=16", "model.net.widths=[4,4,4]")},
-    "startup": {},
+    "startup": {"words": ("data.train_images=200", "data.test_images=20", "data.batch_size=16"), "warm_up": 0},
     "trials": {"count": 4, "early": 2},
     "checkpoints": {"images": 500},
     "callbacks": {"names": ("resnet",), "words": ("data.train_images=200", "data.test_images=20")},

@@ -15,9 +15,9 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from project.benchmarks.measuring import Figure
+from project.benchmarks.processes import environment, run_module
 from project.callbacks.checkpoints import Checkpoints
 
-PACKAGE = Path(__file__).parents[2]
 # what takes long to import, and a plain run of an image classifier has no use for
 HEAVY = (
     "matplotlib", "optuna", "pandas", "plotly", "rich", "sacrebleu", "scipy", "sklearn", "sqlalchemy", "tensorboard",
@@ -26,11 +26,17 @@ HEAVY = (
 TINY = ("model=mlp", "model.net.hidden=[8]", "data=shapes", "data.train_images=256", "data.test_images=32")
 
 
-def startup(repeats: int) -> list[Figure]:
-    """Seconds from the command to the help, to the answer to a mistake, and to the end of the first training step."""
+def startup(repeats: int, words: Sequence[str] = (), warm_up: int = 1) -> list[Figure]:
+    """Seconds from the command to the help, to the answer to a mistake, and to the end of the first training step.
+
+    Args:
+        repeats: of each.
+        words: more of the training's command line.
+        warm_up: more of each in front, which are not counted.
+    """
     figures = []
-    first_step = ["model=resnet", "data=shapes", *_watch(FirstStep)]
-    for what, words, target in (
+    first_step = ["model=resnet", "data=shapes", *_watch(FirstStep), *words]
+    for what, command, target in (
         ("python -m project.train --help", ["--help"], "<= 1"),
         ("a mistake in the config is answered", ["data.batch_size=abc"], "<= 1"),
         (
@@ -40,8 +46,8 @@ def startup(repeats: int) -> list[Figure]:
         ),
     ):
         with tempfile.TemporaryDirectory(prefix="startup-") as folder:
-            seconds = [_seconds(words, Path(folder)) for _ in range(repeats + 1)]
-        figures.append(Figure(what, "s", seconds[1:], target=target))  # the first is a warm-up
+            seconds = [_seconds(command, Path(folder)) for _ in range(repeats + warm_up)]
+        figures.append(Figure(what, "s", seconds[warm_up:], target=target))
     return figures
 
 
@@ -130,7 +136,7 @@ def _imported(code: str, words: Sequence[str]) -> list[str]:
     )
     with tempfile.TemporaryDirectory(prefix="imports-") as folder:
         command = [sys.executable, "-c", code, *words]
-        done = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("IMPORTED ")]
     names: list[str] = json.loads(line.removeprefix("IMPORTED "))
     return names
@@ -220,10 +226,4 @@ def _seconds(words: Sequence[str], folder: Path) -> float:
 
 
 def _command(words: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "project.train", *words]
-    return subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True)
-
-
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path}
+    return run_module("project.train", words, folder)

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -201,7 +202,8 @@ class Ours:
         task = build(cfg.model, net=None, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
         task.net = self.net(cfg)
         lay_out(task.net, cfg.channels_last)
-        with quiet():
+        with quiet(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*Skipping val loop.*")
             trainer = build_trainer(cfg, None, [watch])
             spare_idle_hooks(trainer, task)
             trainer.fit(task, train_dataloaders=self.batches)

@@ -173,7 +173,8 @@ def _after(
     folder.mkdir(parents=True)
     study = opened(folder)
     before = write(study)
-    context = mp.get_context("spawn")
+    context = mp.get_context("forkserver")  # nothing of this process is in the victim but what it is given
+    context.set_forkserver_preload([__name__])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=victim, args=(folder, sender), daemon=True)
     process.start()

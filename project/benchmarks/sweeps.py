@@ -5,10 +5,7 @@ Only the trainings are stood in for (`sweep_objectives`); commands, launchers, w
 
 import heapq
 import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +17,12 @@ from statistics import median
 from typing import Any
 
 from project.benchmarks.measuring import Figure
+from project.benchmarks.processes import run_module
 from project.benchmarks.sweep_objectives import LOG, PARTS, SPACE, FakeTraining
 from project.runs.folder import write_json
 from project.runs.provenance import hardware
 from project.runs.tables import table
 
-PACKAGE = Path(__file__).parents[2]
 Found = tuple[dict[str, Any], str]  # figures, and what is printed of them
 
 
@@ -280,11 +277,10 @@ def run_sweep(side: str, training: FakeTraining, trials: int, workers: int, word
     folder = Path(tempfile.mkdtemp(prefix=f"{side}-", dir=training.folder))
     file = folder / "training.json"
     file.write_text(json.dumps(asdict(replace(training, folder=str(folder)))), encoding="utf-8")
-    command = [sys.executable, "-m", "project.benchmarks.sweep_objectives", side, str(file), "model=mlp", "data=shapes"]
-    command += ["sweep=default", f"sweep.n_trials={trials}", f"sweep.workers={workers}", *SPACE, *words]
-    path = os.pathsep.join([str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    words = ["sweep=default", f"sweep.n_trials={trials}", f"sweep.workers={workers}", *SPACE, *words]
     begin = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    words = [side, str(file), "model=mlp", "data=shapes", *words]
+    done = run_module("project.benchmarks.sweep_objectives", words, folder)
     whole = time.perf_counter() - begin
     log = folder / LOG
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []

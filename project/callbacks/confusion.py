@@ -14,6 +14,7 @@ from project.callbacks.drawing import Drawing
 from project.callbacks.fonts import font
 from project.callbacks.tiles import BLACK, GAP, LINE, TEXT, WHITE, clipped, write_image
 from project.tasks.classification import ImageClassifier
+from project.tasks.frame_classification import FrameClassification
 from project.tasks.text_classification import TextClassification
 
 DEEP = np.array([8, 48, 107])  # the blue of a share of 1
@@ -35,7 +36,7 @@ class Confusion(Drawing):
         self.counts: Tensor | None = None  # (K, K)
 
     def misfit(self, trainer: Trainer, task: Any) -> str | None:
-        if isinstance(task, (ImageClassifier, TextClassification)):
+        if isinstance(task, (ImageClassifier, TextClassification, FrameClassification)):
             return None
         return f"shows which classes a classifier mistakes, and this is a {type(task).__name__}"
 

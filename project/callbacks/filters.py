@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from project.callbacks.drawing import Drawing
 from project.callbacks.tiles import grid, sized, to_bytes, write_image
-from project.data.images import ImageDataModule
 
 WEIGHTS = 48 * 1024  # of a channel, that a picture has room for: 48 rows of a fully connected layer on 32x32 pixels
 
@@ -45,7 +44,7 @@ class Filters(Drawing):
 
     def misfit(self, trainer: Trainer, task: Any) -> str | None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(data, ImageDataModule):
+        if not getattr(data, "image_shape", None):
             return "shows filters of images, and these data are none"
         if first_filters(task.net, data.image_shape) is None:
             return f"found no convolution and no linear layer of {type(task.net).__name__} that takes the image itself"

@@ -1,7 +1,7 @@
 """Images and what was said of them."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,12 @@ class CaptionDataModule(AnnotatedDataModule):
     def references(self, split: str) -> Sequence[Sequence[str]]:
         """The captions of each image of a part, as they were written."""
         return self.texts[split].captions
+
+    def content(self, split: str) -> Iterator[bytes]:
+        """Captions and pixels."""
+        part = self.parts[split]
+        yield repr(self.references(split)).encode()
+        yield from (part.images[row].tobytes() for row in part.rows)
 
     @property
     def sizes(self) -> dict[str, Any]:

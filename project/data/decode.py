@@ -1,12 +1,15 @@
 """Pictures of any size and mode into uint8 arrays."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from project.errors import UserError
+
+USUAL_SIZES = (32, 64, 128, 224)
 
 
 def open_rgb(path: str | Path) -> Image.Image:
@@ -29,13 +32,46 @@ def open_rgb(path: str | Path) -> Image.Image:
 
 def fitted(image: Image.Image, height: int, width: int) -> np.ndarray:
     """Resized until it just covers height x width, and the centre cut out: (H, W, 3) uint8, untouched if it fits."""
-    if image.size != (width, height):
-        scale = max(height / image.height, width / image.width)
-        across, down = width / scale, height / scale  # the part of the picture that stays
-        left, top = (image.width - across) / 2, (image.height - down) / 2
-        box = (max(left, 0.0), max(top, 0.0), min(left + across, image.width), min(top + down, image.height))
-        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    return np.array(image)
+    return np.array(_fitted(image, height, width, Image.Resampling.BILINEAR))
+
+
+def fitted_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A mask (H, W) uint8 cut and resized as `fitted` does its picture; each pixel takes the nearest one's class."""
+    return np.array(_fitted(Image.fromarray(mask), height, width, Image.Resampling.NEAREST))
+
+
+def _fitted(image: Image.Image, height: int, width: int, resampling: Image.Resampling) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), resampling, box=kept_box(image.size, height, width))
+
+
+def kept_box(size: tuple[int, int], height: int, width: int) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what `fitted` keeps of a picture of this size (width, height), in its pixels."""
+    scale = max(height / size[1], width / size[0])
+    across, down = width / scale, height / scale
+    left, top = (size[0] - across) / 2, (size[1] - down) / 2
+    return max(left, 0.0), max(top, 0.0), min(left + across, size[0]), min(top + down, size[1])
+
+
+def size_for(count: int, path: Callable[[int], Path]) -> tuple[int, int, bool]:
+    """Height and width for so many pictures, judged by 2,000 of them, evenly spread over their numbers.
+
+    Returns:
+        The size that they share, or else a usual one, which is square; and whether they share it.
+    """
+    seen: list[tuple[int, int]] = []
+    for number in np.unique(np.linspace(0, count - 1, 2000).astype(int)):
+        try:
+            with Image.open(path(int(number))) as image:
+                seen.append((image.height, image.width))
+        except Exception:  # a broken file is named when it is decoded
+            continue
+    if len(set(seen)) == 1:
+        return *seen[0], True
+    shorter = np.median([min(size) for size in seen]) if seen else USUAL_SIZES[0]
+    side = max((size for size in USUAL_SIZES if size <= shorter), default=USUAL_SIZES[0])
+    return side, side, False
 
 
 def random_resized_crop(

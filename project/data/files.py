@@ -58,17 +58,22 @@ def find_files(root: Path) -> Files:
 
 def _by_class(root: Path, split: str) -> dict[str, list[Stamp]]:
     folders = sorted(entry.name for entry in os.scandir(root / split) if entry.is_dir() and entry.name[0] != ".")
-    return {name: sorted(_images(root, name if split == "." else f"{split}/{name}")) for name in folders}
+    return {name: sorted(images_below(root, name if split == "." else f"{split}/{name}")) for name in folders}
 
 
-def _images(root: Path, below: str) -> Iterator[Stamp]:
+def images_below(root: Path, below: str) -> Iterator[Stamp]:
+    """All images in `root/below` at any depth, in no order.
+
+    Raises:
+        UserError: a folder or a file that cannot be read.
+    """
     try:
         with os.scandir(root / below) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue  # such as the "._cat.jpg" of a Mac
                 if entry.is_dir():
-                    yield from _images(root, f"{below}/{entry.name}")
+                    yield from images_below(root, f"{below}/{entry.name}")
                 elif entry.name.lower().endswith(ENDINGS):
                     status = entry.stat()
                     yield f"{below}/{entry.name}", status.st_size, status.st_mtime_ns

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
 from project.data.cache import Decoded, ImageCache, with_remedy
+from project.data.decode import size_for
 from project.data.files import Files, find_files
 from project.data.images import ImageDataModule, Split, stratified_split
 from project.data.loader import EpochLoader
@@ -21,7 +21,6 @@ from project.machine import usable_cores
 log = logging.getLogger(__name__)
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # the usual constants, as in torchvision
-USUAL_SIZES = (32, 64, 128, 224)
 
 
 class ImageFolder(ImageDataModule):
@@ -112,22 +111,13 @@ class ImageFolder(ImageDataModule):
         return decoded
 
     def _size(self, files: Files) -> tuple[int, int]:
-        """Height and width for all images: judged by 2,000 of them, evenly spread over the list."""
+        """Height and width for all images."""
         if self.image_size is not None:
             return self.image_size, self.image_size
-        seen: list[tuple[int, int]] = []
-        for number in np.unique(np.linspace(0, len(files.stamps) - 1, 2000).astype(int)):
-            try:
-                with Image.open(files.path(number)) as image:
-                    seen.append((image.height, image.width))
-            except Exception:  # a broken file is named when it is decoded
-                continue
-        if len(set(seen)) == 1:
-            return seen[0]
-        shorter = np.median([min(size) for size in seen]) if seen else USUAL_SIZES[0]
-        side = max((size for size in USUAL_SIZES if size <= shorter), default=USUAL_SIZES[0])
-        self._say(f"{self.root}: images of several sizes, made {side}x{side}; data.image_size=N makes them NxN")
-        return side, side
+        height, width, shared = size_for(len(files.stamps), files.path)
+        if not shared:
+            self._say(f"{self.root}: images of several sizes, made {height}x{width}; data.image_size=N makes them NxN")
+        return height, width
 
     def _say(self, text: str) -> None:
         if self.trainer is None or self.trainer.is_global_zero:

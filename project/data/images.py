@@ -117,6 +117,12 @@ class ImageDataModule(DataModule):
     def counts(self) -> dict[str, int]:
         return {name: len(self.splits[name].labels) for name in ("train", "val", "test")}
 
+    def content(self, split: str) -> Iterator[bytes]:
+        """Classes, labels and pixels; of images that are not in memory their files."""
+        part = self.splits[split]
+        yield repr(self.classes).encode() + part.labels.tobytes()
+        yield from (part.images[row].tobytes() for row in part.rows)
+
     @property
     def sizes(self) -> dict[str, Any]:
         """What a network is built from."""

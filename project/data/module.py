@@ -1,6 +1,7 @@
 """What a run needs of every data set, be it of images or of text."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -45,6 +46,13 @@ class DataModule(LightningDataModule):
     @abstractmethod
     def samples_per_batch(self) -> int:
         """Samples of a training batch over all processes, or about as many."""
+
+    def content(self, split: str) -> Iterator[bytes]:
+        """What tells a part from that of other data, whatever batches and ids are made of it.
+
+        A member that cannot say more gives the number of its samples.
+        """
+        yield str(self.counts[split]).encode()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Nothing: loaders hand out what the device needs there, and sentences' lengths where packing reads them."""

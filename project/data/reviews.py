@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -159,6 +159,12 @@ class ReviewDataModule(SentenceDataModule):
         if cut:
             self.say("%s part: %d sentences cut after %d %s", PARTS[split], cut, self.max_length, self.tokens)
         return sentences
+
+    def content(self, split: str) -> Iterator[bytes]:
+        """Classes, labels and lengths: ids depend on the vocabulary."""
+        part = self.parts[split]
+        assert isinstance(part, LabelledSentences)
+        yield repr(self.classes).encode() + part.labels.tobytes() + part.sentences.lengths.tobytes()
 
     @property
     def sizes(self) -> dict[str, Any]:

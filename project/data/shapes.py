@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,21 +73,28 @@ def _cover(rng: np.random.Generator, n: int) -> np.ndarray:
     return (0.5 - distance * radius).clip(0, 1)
 
 
-def _colours(rng: np.random.Generator, n: int) -> np.ndarray:
+def colours(rng: np.random.Generator, n: int) -> np.ndarray:
     """The grounds' and the figures' colours, (2, n, 3), at least 90 apart in one channel, lighter or darker."""
     ground, colour = rng.uniform(20, 235, (2, n, 3)).astype(np.float32)
+    return np.stack([ground, set_apart(rng, ground, colour)])
+
+
+def set_apart(rng: np.random.Generator, ground: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Colours (n, 3) with one of their channels at least 90 away from the ground's (n, 3)."""
+    n, colour = len(ground), colour.copy()
     channel = rng.integers(0, 3, n)
     old = ground[np.arange(n), channel]
     away = rng.uniform(90, 150, n) * np.where(old < 128, 1, -1)
     colour[np.arange(n), channel] = old + away
-    return np.stack([ground, colour])
+    return colour
 
 
 def _blots(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
     """Three soft blots of any colour on each ground, each up to a third of the picture wide."""
-    n, line = len(images), np.arange(SIDE, dtype=np.float32)
+    n, side = images.shape[:2]
+    line = np.arange(side, dtype=np.float32)
     for _ in range(3):
-        row, column = rng.uniform(0, SIDE, (2, n, 1)).astype(np.float32)
+        row, column = rng.uniform(0, side, (2, n, 1)).astype(np.float32)
         width = rng.uniform(1, 4, (n, 1)).astype(np.float32)
         down, across = (np.exp(-(((line - middle) / width) ** 2)) for middle in (row, column))  # (n, H), (n, W)
         colour = rng.uniform(-100, 100, (n, 1, 1, 3)).astype(np.float32)
@@ -94,14 +102,25 @@ def _blots(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
     return images
 
 
-def _paint(rng: np.random.Generator, n: int) -> np.ndarray:
-    ground, colour = _colours(rng, n)[:, :, None, None]  # (n, 1, 1, 3)
-    slope = rng.uniform(-60, 60, (2, n, 1, 1, 3)).astype(np.float32)
-    line = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)[:, None]
-    images = _blots(rng, ground + slope[0] * line + slope[1] * line[:, None])
-    images += _cover(rng, n)[..., None] * (colour - images)
+def grounds(rng: np.random.Generator, colours: np.ndarray, side: int) -> np.ndarray:
+    """(n, side, side, 3) float32 of colours (n, 3), which become another from side to side, with three soft blots."""
+    slope = rng.uniform(-60, 60, (2, len(colours), 1, 1, 3)).astype(np.float32)
+    line = np.linspace(-0.5, 0.5, side, dtype=np.float32)[:, None]
+    return _blots(rng, colours[:, None, None] + slope[0] * line + slope[1] * line[:, None])
+
+
+def photographed(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
+    """Images (n, H, W, 3) float32 with a camera's noise and range, as uint8."""
     images += 12 * rng.standard_normal(images.shape, dtype=np.float32)
     return images.clip(0, 255).astype(np.uint8)
+
+
+def paint(rng: np.random.Generator, n: int, cover: Callable[[], np.ndarray], side: int = SIDE) -> np.ndarray:
+    """(n, side, side, 3) uint8: a figure on each ground, where `cover` gives how much of each pixel it covers."""
+    ground, colour = colours(rng, n)  # (n, 3)
+    images = grounds(rng, ground, side)
+    images += cover()[..., None] * (colour[:, None, None] - images)
+    return photographed(rng, images)
 
 
 def draw(count: int, seed: int) -> Split:
@@ -110,7 +129,8 @@ def draw(count: int, seed: int) -> Split:
     Position, size, tilt, both colours, the ground's slope, three blots and the noise all vary.
     """
     rng, chunk = np.random.default_rng(seed), 200  # images at a time: what the processor's cache holds
-    images = [_paint(rng, min(chunk, count - start)) for start in range(0, count, chunk)]
+    sizes = [min(chunk, count - start) for start in range(0, count, chunk)]
+    images = [paint(rng, n, partial(_cover, rng, n)) for n in sizes]
     return Split.whole(np.concatenate(images), np.arange(count) % len(FIGURES))
 
 

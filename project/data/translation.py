@@ -1,6 +1,7 @@
 """Pairs of sentences that mean the same in two languages."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -170,6 +171,10 @@ class TranslationDataModule(SentenceDataModule):
     def references(self, split: str) -> list[str]:
         """Their translations as they were written, with capital letters whatever `lowercase` is."""
         return self.texts[split].targets
+
+    def content(self, split: str) -> Iterator[bytes]:
+        """Both texts."""
+        yield repr((self.sources(split), self.references(split))).encode()
 
     @property
     def sizes(self) -> dict[str, Any]:

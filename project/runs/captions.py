@@ -1,7 +1,6 @@
 """Captions of images that are in no data set, and of a whole test set."""
 
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from tqdm import tqdm
 from project.callbacks.verbatim import visible
 from project.data.captions import CaptionDataModule
 from project.data.subwords import tokenizer_from
-from project.errors import UserError
 from project.runs.answers import show
 from project.runs.folder import write_json
-from project.runs.image_prediction import images_at, normalised
+from project.runs.image_prediction import find_images, read_images, tell
 from project.runs.trained import Trained
 from project.runs.translation import beam_size, printed
 from project.tasks.captioning import ORDERS, Captioning
@@ -36,13 +34,13 @@ def predict_captions(cfg: DictConfig, trained: Trained, device: torch.device) ->
             that is no number of at least 1.
     """
     assert isinstance(trained.task, Captioning)
-    width, paths = beam_size(cfg), images_at(Path(str(cfg.input)))
+    width, paths = beam_size(cfg), find_images(Path(str(cfg.input)))
     task, words = trained.task.to(device), tokenizer_from(trained.data["target"])
     failed: list[str] = []
 
     def batches() -> Iterator[list[dict[str, Any]]]:
         for start in range(0, len(paths), cfg.batch_size):
-            images, readable = normalised(trained, paths[start : start + cfg.batch_size], device, failed)
+            images, readable = read_images(trained, paths[start : start + cfg.batch_size], device, failed)
             found = task.caption(images, width) if readable else []
             results: list[dict[str, Any]] = [
                 {"image": str(path), "caption": words.decode(one.tokens), "score": one.score}
@@ -53,9 +51,7 @@ def predict_captions(cfg: DictConfig, trained: Trained, device: torch.device) ->
             yield results
 
     found = show(batches(), cfg.format, lambda one: {key: visible(one[key]) for key in ("image", "caption")})
-    if failed:
-        sys.stdout.flush()
-        raise UserError("\n".join([f"{len(failed)} of {len(paths)} images cannot be read:", *failed]))
+    tell(failed, len(paths))
     return found
 
 

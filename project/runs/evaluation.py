@@ -14,13 +14,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from project.callbacks.pictures import confusion_figure
 from project.data.captions import CaptionDataModule
-from project.data.images import ImageDataModule
 from project.data.module import DataModule
-from project.data.reviews import LabelledSentences, ReviewDataModule
+from project.data.targeted import TargetedDataModule
 from project.data.translation import TranslationDataModule
+from project.data.videos import VideoDataModule
 from project.errors import UserError
 from project.runs.building import build_data
 from project.runs.captions import evaluate_captions
+from project.runs.dense_evaluation import class_rows, point_rows
 from project.runs.folder import write_json
 from project.runs.quiet import quiet
 from project.runs.speed import device_for
@@ -28,9 +29,13 @@ from project.runs.tables import table
 from project.runs.trained import Trained, check_unchanged, load_run
 from project.runs.translation import evaluate_translation
 from project.tasks.classification import ImageClassifier, confusion_matrix, f1_scores
+from project.tasks.frame_classification import FrameClassification, whole_videos
+from project.tasks.regression import Regression
+from project.tasks.segmentation import Segmentation
 from project.tasks.text_classification import TextClassification
 
-CLASSIFIERS = (ImageClassifier, TextClassification)  # their batches end with the labels, the rest is what `net` takes
+# their batches end with the labels, the rest is what `net` takes
+CLASSIFIERS = (ImageClassifier, TextClassification, FrameClassification)
 
 
 def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
@@ -66,14 +71,16 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
                 results[str(trained.folder)] = evaluate_translation(trained, data, device)
             elif isinstance(data, CaptionDataModule):
                 results[str(trained.folder)] = evaluate_captions(trained, data, device)
+            elif isinstance(data, TargetedDataModule) and isinstance(trained.task, Regression | Segmentation):
+                results[str(trained.folder)] = _targeted(trained, data, device, show=len(names) == 1)
             elif not isinstance(trained.task, CLASSIFIERS):
                 results[str(trained.folder)] = _measured(trained, data, device)
             else:
                 probabilities, labels = _probabilities(trained, data, device)
-                results[str(trained.folder)] = _classified(trained, probabilities, labels, show=len(names) == 1)
+                results[str(trained.folder)] = _classified(trained, data, probabilities, labels, show=len(names) == 1)
                 predicted.append(probabilities)
         if len(predicted) > 1:
-            results["ensemble"] = scores(torch.stack(predicted).mean(0), labels, _measures(trained))
+            results["ensemble"] = _scores(trained, data, torch.stack(predicted).mean(0), labels)
     print(table([{"run": run, **found} for run, found in results.items()]))
     return results
 
@@ -95,8 +102,19 @@ def scores(
     return {f"test/{name}": value.item() for name, value in found.items() if name in measures}
 
 
-def _measures(trained: Trained) -> list[str]:
-    return [name.removeprefix("val/") for name in trained.task.logged if name.startswith("val/")]
+def _scores(trained: Trained, data: DataModule, probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """What the run's task is measured by in a validation, of the test set in the order of `_probabilities`."""
+    names = [name.removeprefix("val/") for name in trained.task.logged if name.startswith("val/")]
+    found = scores(probabilities, labels, names)
+    if isinstance(data, VideoDataModule):
+        right = whole_videos(probabilities.argmax(1) == labels, _video_lengths(data))
+        found["test/video_accuracy"] = right.double().mean().item()
+    return found
+
+
+def _video_lengths(data: VideoDataModule) -> Tensor:
+    """Frames of the videos of the test set (V,), as the batches have them."""
+    return torch.from_numpy(data.parts["test"].lengths[0])[data.test_dataloader().order(0)]
 
 
 def _test_set(trained: Trained, data: DataModule) -> str:
@@ -105,12 +123,18 @@ def _test_set(trained: Trained, data: DataModule) -> str:
         raise UserError(
             f"{trained.folder} was trained on data that have no test part, so there is nothing to test it on"
         )
-    return _digest(data)
+    digest = hashlib.sha256()
+    for content in data.content("test" if data.counts["test"] else "val"):
+        digest.update(content)
+    return digest.hexdigest()
 
 
 @torch.inference_mode()
 def _probabilities(trained: Trained, data: DataModule, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(N, K) float64 probabilities and (N,) labels of the test set, in the order of the data."""
+    """(N, K) float64 probabilities and (N,) labels of the test set, in the order of the data; of videos frame by frame.
+
+    Videos stand in the order of their lengths, one behind the other.
+    """
     task, loader = trained.task.to(device), data.test_dataloader()
     probabilities, labels = [], []
     for batch in loader:
@@ -118,6 +142,8 @@ def _probabilities(trained: Trained, data: DataModule, device: torch.device) -> 
         probabilities.append(task.predict(*inputs).cpu().double().softmax(1))
         labels.append(own_labels.cpu())
     task.cpu()
+    if isinstance(data, VideoDataModule):
+        return torch.cat(probabilities), torch.cat(labels)
     places = loader.order(0).argsort()  # sentences come sorted by length
     return torch.cat(probabilities)[places], torch.cat(labels)[places]
 
@@ -139,12 +165,28 @@ def _measured(trained: Trained, data: DataModule, device: torch.device) -> dict[
     return found
 
 
-def _classified(trained: Trained, probabilities: Tensor, labels: Tensor, show: bool) -> dict[str, float]:
+def _targeted(trained: Trained, data: TargetedDataModule, device: torch.device, show: bool) -> dict[str, float]:
+    """Write what the task measures, and the table by point or by class; the measures."""
+    found = _measured(trained, data, device)
+    points = isinstance(trained.task, Regression)
+    rows = (point_rows if points else class_rows)(trained, data, device)
+    plain = [{key: None if value != value else value for key, value in row.items()} for row in rows]  # JSON has no NaN
+    write_json(_evaluation_folder(trained) / "metrics.json", {**found, "points" if points else "classes": plain})
+    with SummaryWriter(str(trained.folder)) as writer:
+        writer.add_text(f"test/{'points' if points else 'classes'}", table(rows, markdown=True), trained.step)
+    if show:
+        print(f"{table(rows)}\n")
+    return found
+
+
+def _classified(
+    trained: Trained, data: DataModule, probabilities: Tensor, labels: Tensor, show: bool
+) -> dict[str, float]:
     """Write the metrics, the table per class and the confusion matrix; the metrics."""
     classes = trained.data["classes"]
     confusion = confusion_matrix(probabilities.argmax(1), labels, len(classes))
     rows = _per_class(confusion, classes, trained.data.get("unit", "images"))
-    found = scores(probabilities, labels, _measures(trained))
+    found = _scores(trained, data, probabilities, labels)
     folder = _evaluation_folder(trained)
     write_json(folder / "metrics.json", {**found, "classes": rows, "confusion": confusion.tolist()})
     figure = confusion_figure(confusion, classes)
@@ -179,31 +221,3 @@ def _evaluation_folder(trained: Trained) -> Path:
     folder = trained.folder / "evaluation"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _digest(data: DataModule) -> str:
-    """What the test set consists of, whatever batches and ids are made of it.
-
-    Of images: classes, labels and pixels (of those that are not in memory: their files). Of sentences: classes, labels
-    and lengths, since the ids depend on the vocabulary. Of translations: both texts. Of captions: pixels and texts. Of
-    anything else: how many samples it has.
-    """
-    digest = hashlib.sha256()
-    if isinstance(data, ImageDataModule):
-        split = data.splits["test"]
-        digest.update(repr(data.classes).encode() + split.labels.tobytes())
-        for row in split.rows:
-            digest.update(split.images[row].tobytes())
-    elif isinstance(data, ReviewDataModule):
-        part = data.parts["test"]
-        assert isinstance(part, LabelledSentences)
-        digest.update(repr(data.classes).encode() + part.labels.tobytes() + part.sentences.lengths.tobytes())
-    elif isinstance(data, TranslationDataModule):
-        digest.update(repr((data.sources("test"), data.references("test"))).encode())
-    elif isinstance(data, CaptionDataModule):
-        digest.update(repr(data.references("test")).encode())
-        for row in data.parts["test"].rows:
-            digest.update(data.parts["test"].images[row].tobytes())
-    else:
-        digest.update(str(data.counts["test"] or data.counts["val"]).encode())
-    return digest.hexdigest()

@@ -25,7 +25,7 @@ def predict_images(cfg: DictConfig, trained: Trained, device: torch.device) -> l
     Raises:
         UserError: no such input, or images that cannot be read; those that can are shown first.
     """
-    paths = images_at(Path(str(cfg.input)))
+    paths = find_images(Path(str(cfg.input)))
     failed: list[str] = []
 
     def batches() -> Iterator[list[dict[str, Any]]]:
@@ -33,17 +33,15 @@ def predict_images(cfg: DictConfig, trained: Trained, device: torch.device) -> l
             yield _classify(trained, paths[start : start + cfg.batch_size], cfg.top, device, failed)
 
     found = show(batches(), cfg.format, lambda result: {"image": result["image"], **class_columns(result)})
-    if failed:
-        sys.stdout.flush()
-        raise UserError("\n".join([f"{len(failed)} of {len(paths)} images cannot be read:", *failed]))
+    tell(failed, len(paths))
     return found
 
 
-def images_at(path: Path) -> list[Path]:
-    """The image `path`, or those in the folder.
+def find_images(path: Path) -> list[Path]:
+    """The image `path`, or those at any depth of the folder, in the order of their names.
 
     Raises:
-        UserError: there is none.
+        UserError: nothing there, or no images.
     """
     if path.is_file():
         return [path]
@@ -56,11 +54,25 @@ def images_at(path: Path) -> list[Path]:
     return images
 
 
+def tell(failed: list[str], count: int) -> None:
+    """A UserError that names the images of so many that cannot be read, if there are any."""
+    if failed:
+        sys.stdout.flush()
+        raise UserError("\n".join([f"{len(failed)} of {count} images cannot be read:", *failed]))
+
+
+def normalised(pixels: Tensor, trained: Trained, device: torch.device) -> Tensor:
+    """Images (B, 3, H, W) uint8 as the run's network takes them, on its device."""
+    mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
+    images = (pixels.to(device).float() / 255 - mean) / std
+    return images.contiguous(memory_format=torch.channels_last)
+
+
 @torch.inference_mode()
 def _classify(
     trained: Trained, paths: list[Path], top: int, device: torch.device, failed: list[str]
 ) -> list[dict[str, Any]]:
-    images, readable = normalised(trained, paths, device, failed)
+    images, readable = read_images(trained, paths, device, failed)
     if not readable:
         return []
     logits = trained.task.to(device).predict(images)
@@ -68,10 +80,10 @@ def _classify(
     return [{"image": str(path), **result} for path, result in zip(readable, found, strict=True)]
 
 
-def normalised(
+def read_images(
     trained: Trained, paths: list[Path], device: torch.device, failed: list[str]
 ) -> tuple[Tensor, list[Path]]:
-    """Images (B, 3, H, W) as the run's network wants them, and the paths of those that can be read.
+    """Images (B, 3, H, W) as the run's network takes them, and the paths of those that can be read.
 
     Args:
         trained: the run.
@@ -79,15 +91,14 @@ def normalised(
         device: where they are wanted.
         failed: takes the reason why an image cannot be read.
     """
+    shape = trained.data["sizes"]["image_shape"]
     pixels: list[Tensor] = []
     readable: list[Path] = []
     for path in paths:
         try:
-            pixels.append(read_image(path, trained.data["sizes"]["image_shape"]))
+            pixels.append(read_image(path, shape))
             readable.append(path)
         except UserError as error:
             failed.append(str(error))
-    mean, std = (torch.tensor(trained.data[name], device=device).view(-1, 1, 1) for name in ("mean", "std"))
-    whole = torch.stack(pixels) if pixels else torch.empty(0, *trained.data["sizes"]["image_shape"])
-    images = (whole.to(device).float() / 255 - mean) / std
-    return images.contiguous(memory_format=torch.channels_last), readable
+    whole = torch.stack(pixels) if pixels else torch.empty(0, *shape, dtype=torch.uint8)
+    return normalised(whole, trained, device), readable

@@ -17,6 +17,7 @@ _HINTS = (
     ".*available but not used.*",
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
     ".*`srun` command is available.*",
+    r".*Found \d+ module\(s\) in eval mode.*",  # what is frozen
     ".*It is recommended to use `self.log.*sync_dist=True.*",
 )
 

@@ -66,9 +66,10 @@ def check_unchanged(folder: Path, recorded: dict[str, Any], data: DataModule) ->
         UserError: they have others, so that the network's inputs or outputs would mean something else.
     """
     facts = json.loads(json.dumps(data.facts))
-    for name in ("classes", "vocabulary", "source", "target"):
+    for name in ("classes", "points", "vocabulary", "source", "target"):
         if name in facts and name in recorded and facts[name] != recorded[name]:
+            what = name if name in ("classes", "points") else "tokens"
             raise UserError(
-                f"{folder} was trained with other {name if name == 'classes' else 'tokens'} than its data have now "
+                f"{folder} was trained with other {what} than its data have now "
                 f"({DATA}: {name}): the files have changed. Bring them back, or train anew"
             )

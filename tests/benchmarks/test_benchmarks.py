@@ -1,19 +1,17 @@
 """The benchmark command runs and shows both sides; how fast they are is for the reader to see."""
 
 import json
-import subprocess
-import sys
+import re
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from project.benchmark import NAMES
-from project.benchmarks import startup
 from project.benchmarks.input import input_pipeline
 from project.benchmarks.measuring import Figure, shown
 from project.benchmarks.running import OF_ALL, QUICK
-from tests.conftest import CONF, run_module
+from tests.commands import forked, run_module
 
 
 def test_figures_compare_repeat_by_repeat() -> None:
@@ -47,13 +45,6 @@ def test_input_is_measured_on_both_sides() -> None:
 
 
 @pytest.mark.slow
-def test_a_plain_run_imports_nothing_that_it_does_not_use() -> None:
-    ours, lightnings = startup.imports()
-    assert ours == ["tensorboard"]  # its event files
-    assert "torchmetrics" in lightnings
-
-
-@pytest.mark.slow
 def test_the_command_shows_what_it_found_and_tells_mistakes(tmp_path: Path) -> None:
     done = run_module("project.benchmark", "input", "--quick", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -63,8 +54,7 @@ def test_the_command_shows_what_it_found_and_tells_mistakes(tmp_path: Path) -> N
         (["input", "--repeats", "0"], "at least 1, got 0"),
         (["recurrent", "--compile", "gru2"], "there is no such cell"),
     ):
-        command = [sys.executable, "-m", "project.benchmark", *words]
-        refused = subprocess.run(command, cwd=CONF.parent, capture_output=True, text=True)
+        refused = run_module("project.benchmark", *words, cwd=tmp_path)
         assert refused.returncode == 2
         assert message in refused.stderr
 
@@ -73,16 +63,25 @@ def test_all_knows_every_benchmark() -> None:
     assert set(OF_ALL) == set(QUICK) == set(NAMES) - {"sweep"}
 
 
-@pytest.mark.slow
-def test_all_of_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The figures of sweeps are measured in a file of their own."""
-    monkeypatch.setattr("project.benchmarks.sweeps.measured", lambda scale: {})
-    monkeypatch.setattr("project.benchmarks.sweeps.sweep_figures", lambda found, scale: [Figure("a sweep", "s", [1.0])])
-    done = run_module("project.benchmark", "all", "--quick", cwd=tmp_path, timeout=500)
+@pytest.fixture(scope="module")
+def of_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Where `all` has written its figures, and what it said; those of sweeps are measured in a file of their own."""
+    folder = tmp_path_factory.mktemp("all")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("project.benchmarks.sweeps.measured", lambda scale: {})
+        patch.setattr("project.benchmarks.sweeps.sweep_figures", lambda found, scale: [Figure("a sweep", "s", [1.0])])
+        patch.setattr("project.benchmarks.startup.run_module", forked)
+        done = run_module("project.benchmark", "all", "--quick", cwd=folder, timeout=500)
     assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "outputs/benchmark/benchmark.json").read_text())
+    return folder / "outputs/benchmark", done.stdout
+
+
+@pytest.mark.slow
+def test_all_of_it_is_kept(of_all: tuple[Path, str]) -> None:
+    folder, _ = of_all
+    record = json.loads((folder / "benchmark.json").read_text())
     assert {figure["benchmark"] for figure in record["figures"]} == set(NAMES)
-    lines = (tmp_path / "outputs/benchmark/benchmark.md").read_text().splitlines()
+    lines = (folder / "benchmark.md").read_text().splitlines()
     assert lines[0].startswith("| what | unit | ours | reference |")
     assert len([line for line in lines if line.startswith("| ")]) == 2 + len(record["figures"])
     for figure in record["figures"]:
@@ -90,3 +89,13 @@ def test_all_of_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     found = {figure["what"] for figure in record["figures"]}
     assert "forward and backward of lstm, float32, against nn.LSTM" in found
     assert "forward and backward of mut1, float32, against nn.GRU" in found
+
+
+@pytest.mark.slow
+def test_a_plain_run_imports_nothing_that_it_does_not_use(of_all: tuple[Path, str]) -> None:
+    """In interpreters of their own, which have imported nothing before."""
+    said = "heavy packages that a plain run imports: (.*); and Lightning for itself: (.*)"
+    (ours, lightnings), *others = re.findall(said, of_all[1])
+    assert not others
+    assert ours == "tensorboard"  # its event files
+    assert "torchmetrics" in lightnings.split(", ")

@@ -1,8 +1,6 @@
 """The benchmark of sweeps runs, and its figures fit together; how fast they are is for the reader to see."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +8,18 @@ import pytest
 
 from project.benchmark import SWEEP_PARTS
 from project.benchmarks.sweeps import NAMES, QUICK, Run, epochs_to, ideal, sweep_figures, sweeps
+from tests.commands import forked, run_module
 
 Figures = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Figures]:
-    """The texts and the figures of all parts."""
+    """The texts and the figures of all parts; the commands are forked, since each takes seconds to import torch."""
     results = tmp_path_factory.mktemp("benchmark") / "figures.json"
-    texts = list(sweeps(SWEEP_PARTS, QUICK, results))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("project.benchmarks.sweeps.run_module", forked)
+        texts = list(sweeps(SWEEP_PARTS, QUICK, results))
     return texts, json.loads(results.read_text(encoding="utf-8"))
 
 
@@ -51,9 +52,8 @@ def test_the_command_names_every_part() -> None:
 
 
 @pytest.mark.slow
-def test_a_part_that_does_not_exist_is_refused() -> None:
-    command = [sys.executable, "-m", "project.benchmark", "sweep", "--parts", "speed"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+def test_a_part_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    done = run_module("project.benchmark", "sweep", "--parts", "speed", cwd=tmp_path)
     assert done.returncode == 2
     assert "invalid choice: 'speed'" in done.stderr
 

@@ -20,8 +20,12 @@ from tests.runs.text import tiny_opinions, tiny_text
 TEXT = ("samples", "passage", "cells", "gradient_flow")
 SENTENCES = ("text_mistakes",)
 PAIRS = ("translations",)
+QUESTIONS = ("answers",)
 CAPTIONS = ("captions", "caption_mistakes")
+VIDEOS = ("frames",)
 AUTOENCODERS = ("reconstructions", "codes")
+TARGETS = ("key_points", "masks")  # each of the task in which it draws
+NOT_OF_CLASSIFIERS = (*TEXT, *PAIRS, *QUESTIONS, *CAPTIONS, *SENTENCES, *VIDEOS, "reconstructions")
 IMAGES = "an image classifier"
 ALL = ("network",)  # fits whatever is trained
 AT_THE_ENDS = ("about", "hparams")  # of any run: they write when it begins and when it ends
@@ -30,8 +34,7 @@ AT_THE_ENDS = ("about", "hparams")  # of any run: they write when it begins and 
 def drawings() -> list[str]:
     """The members of `conf/callbacks` that draw."""
     found = []
-    for name in choices("callbacks"):
-        node = compose_config(f"callbacks=[{name}]").callbacks[name]
+    for name, node in compose_config(f"callbacks=[{','.join(choices('callbacks'))}]").callbacks.items():
         if str(node._target_).startswith("project.") and isinstance(build(node), Drawing):
             found.append(name)
     return found
@@ -45,13 +48,27 @@ def run(folder: Path, name: str, *words: str) -> dict[str, object]:
         pairs = ("data=spelled_numbers", "data.train_pairs=64", "data.test_pairs=20", "data.batch_size=16")
         small = ("model=translator", "model.net.hidden_size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu")
         train(compose_config(*small, *pairs, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
+    elif name in QUESTIONS:
+        pictures = ("data.train_images=24", "data.test_images=4", "data.image_size=32", "data.val_fraction=0.2")
+        small = ("model=vqa", "data.batch_size=8", "model.net.hidden_size=8", "trainer.max_epochs=2")
+        more = ("trainer.accelerator=cpu", f"folder={folder / 'run'}", "default_callbacks=scalars", "test=false")
+        train(compose_config(*small, *pictures, *more, *words))
     elif name in CAPTIONS:
         train(tiny_captions(folder / "run", "test=false", "default_callbacks=scalars", *words))
+    elif name in VIDEOS:
+        videos = ("data=moving_shapes", "data.train_videos=40", "data.test_videos=10", "data.batch_size=8")
+        small = ("model=frame_classifier", "model.net.hidden_size=8", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+        train(compose_config(*small, *videos, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     elif name in SENTENCES:
         train(tiny_opinions(folder, "default_callbacks=scalars", *words))
     elif name in AUTOENCODERS:
         images = ("data=shapes", "data.train_images=60", "data.test_images=20", "data.batch_size=16")
         small = ("model=autoencoder", "model.net.widths=[4]", "trainer.max_epochs=2", "trainer.accelerator=cpu")
+        train(compose_config(*small, *images, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
+    elif name in TARGETS:
+        model, data = {"key_points": ("key_points", "shape_corners"), "masks": ("segmenter", "shape_masks")}[name]
+        images = (f"data={data}", "data.train_images=60", "data.test_images=20", "data.batch_size=16")
+        small = (f"model={model}", "net=convnet", "trainer.max_epochs=2", "trainer.accelerator=cpu")
         train(compose_config(*small, *images, f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
     else:
         train(tiny(f"folder={folder / 'run'}", "default_callbacks=scalars", *words))
@@ -79,7 +96,9 @@ def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, na
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
         run(
             tmp_path,
-            IMAGES if name in (*TEXT, *PAIRS, *CAPTIONS, *SENTENCES, "reconstructions") else "samples",
+            IMAGES
+            if name in (*TEXT, *PAIRS, *QUESTIONS, *CAPTIONS, *SENTENCES, *VIDEOS, "reconstructions")
+            else "samples",
             f"callbacks=[{name}]",
         )
     assert not (tmp_path / "run").exists()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from project.distributed.family import children
 from project.errors import UserError
 from tests.cluster.hosts import Host
-from tests.conftest import _become
+from tests.commands import become
 
 TINY = (
     "model=mlp",
@@ -115,7 +115,7 @@ def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), by_han
                     _tell_apart(rank, count, port, hosts, by_hand)
                 except BaseException:
                     os._exit(99)
-                _become("project.train", list(words), cwd, out.fileno(), out.fileno())
+                become("project.train", list(words), cwd, out.fileno(), out.fileno())
             started.append(Rank(pid, out))
         yield started
     finally:
@@ -126,6 +126,18 @@ def ranks(count: int, *words: str, cwd: Path, hosts: Sequence[Host] = (), by_han
                         os.kill(pid, signal.SIGKILL)
                 os.waitpid(one.pid, 0)
             one.out.close()
+
+
+def train_by(count: int, *words: str, cwd: Path, seconds: float = 240) -> None:
+    """Train in so many processes, to the end.
+
+    Raises:
+        AssertionError: one of them fails, or it takes longer.
+    """
+    with ranks(count, *words, cwd=cwd, by_hand=count == 1) as started:
+        started.wait(seconds)
+        for rank in started:
+            assert rank.code == 0, rank.said()
 
 
 def _tell_apart(rank: int, count: int, port: int, hosts: Sequence[Host], by_hand: bool) -> None:

@@ -3,8 +3,6 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm.cluster import Slurm
-from tests.conftest import CONF, environment_of_commands, run_module
+from tests.commands import Command, run_module, start_module
 from tests.sweeps.sweeping import SPACE, journal, kill_all, rows, trials, until
 
 pytestmark = pytest.mark.slow
@@ -31,24 +29,11 @@ AS_JOBS = ("cluster=slurm", "cluster.gpus=1", "cluster.cpus=1", "cluster.memory=
 
 
 @contextmanager
-def command(slurm: Slurm, folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+def command(slurm: Slurm, folder: Path, *words: str) -> Iterator[Command]:
     """`python -m project.train` beside the cluster; killed at the end of the block, if it still runs."""
-    environment = {
-        **environment_of_commands(),
-        **slurm.environment,
-        "PYTHONPATH": str(CONF.parent),
-        "OMP_NUM_THREADS": "1",
-    }
-    started = subprocess.Popen(
-        [sys.executable, "-m", "project.train", *TINY, *words],
-        cwd=folder,
-        env=environment,
-        stdout=(folder / "said").open("a"),
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    environment = {**slurm.environment, "CUDA_VISIBLE_DEVICES": None, "OMP_NUM_THREADS": "1"}
+    with (folder / "said").open("ab") as file:
+        started = start_module("project.train", *TINY, *words, cwd=folder, environment=environment, said=file)
     try:
         yield started
     finally:

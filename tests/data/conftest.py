@@ -126,6 +126,24 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def make_pairs(folder: Path, count: int, *, classes: int = 3, size: tuple[int, int] = (20, 20), seed: int = 0) -> None:
+    """`count` different pictures in `images/`, and masks of these classes in `masks/`; `size` is (width, height)."""
+    make_images(folder / "images", count, size=size, seed=seed)
+    (folder / "masks").mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed + 100)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, classes, size[::-1], dtype=np.uint8)).save(folder / "masks" / f"{i:03}.png")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Pictures of 20x20 with masks of three classes: 30 to train on, 10 to test on."""
+    root = tmp_path / "pairs"
+    make_pairs(root / "train", 30)
+    make_pairs(root / "test", 10, seed=1)
+    return root
+
+
 Build = Callable[..., ImageDataModule]
 
 
@@ -137,6 +155,9 @@ def build(tmp_path: Path, request: pytest.FixtureRequest) -> Build:
         "cifar10": {"root": str(tmp_path / "data")},
         "cifar100": {"root": str(tmp_path / "data"), "val_fraction": 0.25},
         "shapes": {"train_images": 200, "test_images": 50},
+        "shape_corners": {"train_images": 100, "test_images": 50},
+        "shape_masks": {"train_images": 60, "test_images": 20, "side": 16},
+        "mask_folder": pictures,
         "image_folder": pictures,
         "image_folder, streamed": {**pictures, "cache": 0},
     }
@@ -147,6 +168,8 @@ def build(tmp_path: Path, request: pytest.FixtureRequest) -> Build:
             request.getfixturevalue("cifar")
         if name.startswith("image_folder"):
             small[name].setdefault("root", str(request.getfixturevalue("folder")))
+        if name == "mask_folder":
+            small[name] = {"root": str(request.getfixturevalue("pairs")), **pictures}
         overrides = {"batch_size": 12, "eval_batch_size": 16, **small[name], **arguments}
         config = OmegaConf.create({"seed": 0, "data": OmegaConf.merge(member, overrides)})
         return hydra.utils.instantiate(config.data)

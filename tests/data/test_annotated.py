@@ -17,11 +17,11 @@ from tests.data.annotated_sets import BuildAnnotated, build_annotated, picture, 
 from tests.data.conftest import attach
 
 __all__ = ["build_annotated"]
-MODULES = {"captioning": ("Scenes", "Flickr8k", "CocoCaptions")}
+MODULES = {"captioning": ("Scenes", "Flickr8k", "CocoCaptions"), "answering": ("SortOfClevr", "VqaV2")}
 MEMBERS = [
     name
     for name in choices("data")
-    if str(compose_config(f"data={name}").data._target_).rsplit(".", 1)[-1] in MODULES["captioning"]
+    if str(compose_config(f"data={name}").data._target_).rsplit(".", 1)[-1] in sum(MODULES.values(), ())
 ]
 Batches = list[tuple[Tensor, ...]]
 
@@ -52,7 +52,7 @@ def equal(batches: Batches, others: Batches) -> bool:
 
 def test_batches_have_images_with_all_their_sequences(build_annotated: BuildAnnotated, name: str) -> None:
     module = ready(build_annotated(name, shift=0))
-    assert module.unit == "images"
+    assert module.counted == "images"
     assert all(0 < value < 1 for value in [*module.mean, *module.std])
     loaders = {"train": module.train_dataloader(), "val": module.val_dataloader(), "test": module.test_dataloader()}
     for split, loader in loaders.items():

@@ -8,6 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from project.nets.key_points import KeyPoints
+from project.nets.segmenter import Segmenter
 from tests.conftest import choices, choices_for
 
 Build = Callable[..., nn.Module]
@@ -19,7 +21,8 @@ def build(composed: Callable[..., DictConfig]) -> Build:
 
     def build_net(name: str, image_shape: Sequence[int] = (3, 32, 32), num_classes: int = 10) -> nn.Module:
         config = composed(f"model={name}")
-        config.sizes = {"image_shape": list(image_shape), "num_classes": num_classes}
+        names = ("num_classes", "pixel_classes", "num_points")
+        config.sizes = {"image_shape": list(image_shape), **dict.fromkeys(names, num_classes)}
         torch.manual_seed(0)
         return instantiate(config.model.net)
 
@@ -31,11 +34,15 @@ def images(count: int, size: int = 32, channels: int = 3) -> torch.Tensor:
 
 
 def output_shape(net: nn.Module, batch: torch.Tensor, num_classes: int) -> tuple[int, ...]:
-    """Logits from a classifier, an image from an autoencoder."""
+    """Logits from a classifier, an image from an autoencoder, points, logits for each pixel."""
+    if isinstance(net, KeyPoints):
+        return len(batch), num_classes, 2
+    if isinstance(net, Segmenter):
+        return len(batch), num_classes, *batch.shape[2:]
     return tuple(batch.shape) if hasattr(net, "decode") else (len(batch), num_classes)
 
 
-every_model = pytest.mark.parametrize("name", choices_for("model", "images"))
+every_model = pytest.mark.parametrize("name", choices_for("model", "images", "targets"))
 ENCODERS = ("airbench", "alexnet", "autoencoder_conv", "convnet", "resnet", "resnet18", "resnet50", "vgg")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from project.nets.dreaming import Dreamer, blurred, units
+from project.nets.dreaming import Dreamer, blurred, units, whole_layer
 
 LOW, HIGH = torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([1.0, 2.0, 3.0])
 
@@ -53,3 +53,19 @@ def test_what_is_out_of_range_is_told(name: str, value: float) -> None:
 
     with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
         Dreamer(**{name: value})(excitement, (1, 3, 2, 2), LOW, HIGH)  # type: ignore[arg-type]
+
+
+def test_octaves_grow_to_the_image_s_size_and_a_start_keeps_its_details() -> None:
+    dreamer = Dreamer(steps=2, blur=0.0, jitter=0, rate=1e-6, octaves=3, octave_scale=2.0)
+    assert dreamer.sizes((16, 10)) == [(4, 2), (8, 5), (16, 10)]
+    start = torch.rand(1, 3, 16, 10) - 0.5
+    seen = list(dreamer.ascend(lambda images: images.sum((1, 2, 3)), start.shape, LOW, HIGH, start))
+    assert [tuple(images.shape[2:]) for images, _ in seen] == [(4, 2)] * 2 + [(8, 5)] * 2 + [(16, 10)] * 2
+    assert torch.allclose(seen[-1][0], start, atol=1e-4)
+    assert seen[-1][0].sum() > start.sum()
+
+
+def test_a_whole_layer_is_excited_by_the_square_of_what_it_puts_out() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True))
+    images = torch.randn(2, 3, 5, 6)
+    assert torch.equal(whole_layer(net, "0")(images), net[0](images).square().flatten(1).mean(1))

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from project.nets.layers import layer_outputs, output_shapes
+from project.nets.convnet import ConvNet
+from project.nets.layers import layer_outputs, map_layers, output_shapes
 
 
 def net() -> nn.Module:
@@ -22,3 +23,13 @@ def test_outputs_are_those_before_the_next_layer_works_in_place() -> None:
     assert torch.equal(found["0"], own[0](images))  # type: ignore[index]
     assert found["0"].min() < 0
     assert torch.equal(found["3"], own(images))
+
+
+def test_a_part_of_a_network_takes_images_that_its_head_does_not() -> None:
+    whole = ConvNet((3, 16, 16), 10)
+    shapes = output_shapes(whole, (3, 20, 24), map_layers(whole))
+    assert shapes["features.0"] == (1, 6, 16, 20)
+    assert "classifier.0" not in shapes
+    images = torch.randn(2, 3, 20, 24)
+    found = layer_outputs(whole, ["features.2"], images, map_layers(whole))
+    assert torch.equal(found["features.2"], whole.features[:3](images))

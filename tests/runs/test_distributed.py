@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cluster.ranks import train_by
 from tests.runs.conftest import TINY
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -17,9 +18,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def test_two_processes_train_what_one_trains(run_command: Run, tmp_path: Path) -> None:
     words = [word for word in TINY if not word.startswith(("model.net", "trainer.accelerator"))]
     words += ["data.eval_batch_size=16", "trainer=cpu", "trainer.max_epochs=2", "optimizer=sgd", "optimizer.lr=0.01"]
-    for name, more in (("one", ["trainer.devices=1"]), ("two", ["trainer.devices=2", "trainer.strategy=ddp"])):
-        done = run_command("train", *words, *more, f"folder={tmp_path / name}")
-        assert done.returncode == 0, done.stderr
+    train_by(1, *words, "trainer.devices=1", f"folder={tmp_path / 'one'}", cwd=tmp_path)
+    train_by(2, *words, "trainer.devices=2", "trainer.strategy=ddp", f"folder={tmp_path / 'two'}", cwd=tmp_path)
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     assert two.keys() == one.keys()
     assert (two["samples"], two["steps"]) == (one["samples"], one["steps"])
@@ -54,9 +54,8 @@ def test_language_models_share_their_streams_and_go_on_with_another_number_of_pr
         "trainer.accelerator=cpu",
         "trainer.max_epochs=2",
     ]
-    for name, more in (("one", ["trainer.devices=1"]), ("two", ["trainer.devices=2", "trainer.strategy=ddp"])):
-        done = run_command("train", *words, *more, f"folder={tmp_path / name}")
-        assert done.returncode == 0, done.stderr
+    train_by(1, *words, "trainer.devices=1", f"folder={tmp_path / 'one'}", cwd=tmp_path)
+    train_by(2, *words, "trainer.devices=2", "trainer.strategy=ddp", f"folder={tmp_path / 'two'}", cwd=tmp_path)
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     assert (two["samples"], two["steps"]) == (one["samples"], one["steps"])
     for name in ("train/loss", "val/loss", "val/perplexity"):

@@ -25,6 +25,7 @@ from project.predict import predict
 from project.runs.evaluation import scores
 from project.runs.trained import load_run
 from project.train import train
+from tests.cluster.ranks import train_by
 from tests.conftest import compose_config
 from tests.runs.text import tiny_text
 
@@ -306,17 +307,14 @@ def test_the_command_takes_any_text(
 
 
 @pytest.mark.slow
-def test_f1_is_the_same_over_two_processes(
-    tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_f1_is_the_same_over_two_processes(tmp_path: Path) -> None:
     small = ("data.batch_size=32", "model.net.hidden_size=8", "optimizer.lr=0.0", "trainer.max_epochs=1")
     found = []
     for devices in (1, 2):
         folder = tmp_path / str(devices)
         where = ("trainer=cpu", f"trainer.devices={devices}", "trainer.max_epochs=1", f"folder={folder}")
         strategy = ("trainer.strategy=ddp",) if devices > 1 else ()
-        done = run_command("train", "model=text_classifier", *TINY, *small, *where, *strategy)
-        assert done.returncode == 0, done.stderr
+        train_by(devices, "model=text_classifier", *TINY, *small, *where, *strategy, cwd=tmp_path)
         metrics = json.loads((folder / "metrics.json").read_text())
         found.append({name: metrics[name] for name in ("val/f1", "val/accuracy", "val/loss")})
     assert found[0] == pytest.approx(found[1], rel=1e-5)

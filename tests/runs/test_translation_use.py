@@ -26,6 +26,7 @@ from project.runs.trained import load_run
 from project.runs.translation import in_time
 from project.tasks.translation import Translation
 from project.train import train
+from tests.cluster.ranks import train_by
 from tests.conftest import compose_config
 from tests.runs.test_resume import assert_same, in_child, outcome
 
@@ -230,15 +231,12 @@ def test_a_run_that_is_killed_and_resumed_is_the_run_that_never_stopped(
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(
-    run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     words = ["model=translator", "data=spelled_numbers", "data.train_pairs=200", "data.test_pairs=30", "trainer=cpu"]
     words += ["data.batch_size=20", "data.eval_batch_size=8", "model.net.hidden_size=12", "model.net.dropout=0"]
     words += ["trainer.max_epochs=2", "optimizer=sgd", "optimizer.lr=0.1"]
-    for name, more in (("one", ["trainer.devices=1"]), ("two", ["trainer.devices=2", "trainer.strategy=ddp"])):
-        done = run_command("train", *words, *more, f"folder={tmp_path / name}")
-        assert done.returncode == 0, done.stderr
+    train_by(1, *words, "trainer.devices=1", f"folder={tmp_path / 'one'}", cwd=tmp_path)
+    train_by(2, *words, "trainer.devices=2", "trainer.strategy=ddp", f"folder={tmp_path / 'two'}", cwd=tmp_path)
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     assert (two["samples"], two["steps"]) == (one["samples"], one["steps"])
     for name in ("train/loss", "val/loss", "val/perplexity", "val/bleu", "test/loss", "test/bleu"):

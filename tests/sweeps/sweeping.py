@@ -5,7 +5,6 @@ import csv
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
 
 from project.sweeps.storage import open_storage
-from tests.conftest import CONF
+from tests.commands import Command, start_module
 
 TINY = (
     "model=mlp",
@@ -30,26 +29,19 @@ TINY = (
     "callbacks.checkpoints.every_n_steps=2",
     "sweep=default",
     "sweep.heartbeat=2",
+    "sweep.threads_per_worker=1",  # more would wait for each other, while other tests use the cores
 )
 SPACE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 
 
-def start(folder: Path, *words: str, **environment: str) -> "subprocess.Popen[str]":
+def start(folder: Path, *words: str, **environment: str) -> Command:
     """The command of a tiny sweep in `folder`, in a process group of its own."""
-    path = os.pathsep.join([str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.Popen(
-        [sys.executable, "-m", "project.train", *TINY, f"hydra.sweep.dir={folder}", *words],
-        cwd=folder.parent,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    words = (*TINY, f"hydra.sweep.dir={folder}", *words)
+    environment = {"OMP_NUM_THREADS": "1", **environment}
+    return start_module("project.train", *words, cwd=folder.parent, environment=environment, together=True)
 
 
-def finish(command: "subprocess.Popen[str]", timeout: float = 200) -> tuple[int, str]:
+def finish(command: "Command | subprocess.Popen[str]", timeout: float = 200) -> tuple[int, str]:
     """Wait for the command: its exit code and what it said."""
     try:
         said, _ = command.communicate(timeout=timeout)
@@ -57,6 +49,7 @@ def finish(command: "subprocess.Popen[str]", timeout: float = 200) -> tuple[int,
         kill_all(command)
         said, _ = command.communicate()
         raise AssertionError(f"the sweep did not end in {timeout} s:\n{said}") from None
+    assert command.returncode is not None
     return command.returncode, said
 
 
@@ -65,7 +58,7 @@ def sweep(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
     return finish(start(folder, *words, **environment))
 
 
-def kill_all(command: "subprocess.Popen[str]") -> None:
+def kill_all(command: "Command | subprocess.Popen[str]") -> None:
     """SIGKILL to everything that the command has started."""
     for pid in reversed(members(command.pid)):
         _kill(pid)
@@ -123,7 +116,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def until(condition: Any, seconds: float = 60) -> None:
+def until(condition: Any, seconds: float = 120) -> None:
     """Wait for a condition.
 
     Raises:
