@@ -84,7 +84,6 @@ class Captioner(nn.Module):
         )
         if self.decoder.attention is not None:
             nn.init.normal_(self.decoder.attention.V.weight[:, encoder.channels :])
-            nn.init.normal_(self.decoder.attention.U.weight[:, encoder.channels :], std=0.5)
 
     def forward(
         self, images: Tensor, inputs: Tensor, owner: Tensor, where: Tensor | None = None
