@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hydra
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from project.data.annotated import AnnotatedDataModule
@@ -90,6 +91,11 @@ def make_vqa_v2(root: Path) -> Path:
     return root
 
 
+@cache
+def _composed(name: str) -> DictConfig:
+    return compose_config(f"data={name}").data
+
+
 @pytest.fixture
 def build_annotated(tmp_path: Path) -> BuildAnnotated:
     """`build_annotated("scenes", shift=0)`: the data set of conf/data/scenes.yaml, on small data."""
@@ -111,7 +117,7 @@ def build_annotated(tmp_path: Path) -> BuildAnnotated:
         options = {**small[name], "batch_size": 12, "eval_batch_size": 4, **arguments}
         if name in made and not Path(options["root"]).exists():
             made[name](Path(options["root"]))
-        config = OmegaConf.create({"seed": 0, "data": compose_config(f"data={name}").data})
+        config = OmegaConf.create({"seed": 0, "data": _composed(name)})
         return hydra.utils.instantiate(OmegaConf.merge(config, {"data": options}).data)
 
     return build
