@@ -174,6 +174,16 @@ class Waits(Callback):
                 time.sleep(self.seconds)
 
 
+class Lingers(Callback):
+    """Epochs take so many seconds longer, so that others have time to start."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        time.sleep(self.seconds)
+
+
 class Tells(Callback):
     """Writes what a trial is trained with, as this rank knows it, to `<folder>/<trial>-<rank>`."""
 

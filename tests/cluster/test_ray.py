@@ -23,9 +23,10 @@ from tests.conftest import compose_config
 from tests.sweeps.sweeping import SPACE, TINY, finish, journal, numbers, rows, trials, until
 
 RUN = TINY[: TINY.index("sweep=default")]
-EPOCHS = 40  # some seconds
+EPOCHS = 40
+LINGERS = "+callbacks.lingers={_target_:tests.cluster.ranks.Lingers,seconds:0.4}"  # workers start one after the other
 LONG = (f"trainer.max_epochs={EPOCHS}", "callbacks.checkpoints.every_n_steps=5")
-SWEEP = (*TINY, SPACE, "sweep/pruner=none", "cluster=ray")
+SWEEP = (*TINY, SPACE, "sweep/pruner=none", "cluster=ray", LINGERS)
 
 
 @pytest.fixture(scope="module")
