@@ -155,6 +155,7 @@ def become(module: str, words: list[str], cwd: Path, out: int, err: int) -> NoRe
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         os.chdir(cwd)
         _forget_what_others_wait_for()
+        _forget_cuda()
         if sys.platform == "linux" and any(word.startswith("sweep=") for word in words):
             _keep_a_server()
         sys.argv = [module, *words]
@@ -184,6 +185,14 @@ def _forget_what_others_wait_for() -> None:
     atexit._clear()
     atexit.register(logging.shutdown)  # which their modules have registered before
     atexit.register(util._exit_function)  # type: ignore[attr-defined]
+
+
+def _forget_cuda() -> None:
+    """Where there are no GPUs, that the process before this fork has counted them hinders no further one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        torch.cuda._is_in_bad_fork = lambda: False
 
 
 def _keep_a_server() -> None:
