@@ -31,12 +31,12 @@ Predictor = Callable[[DictConfig, Trained, torch.device], list[dict[str, Any]]]
 
 # by task, who answers, and in which formats, the usual one first
 PREDICTORS: dict[type[Task], tuple[Predictor, tuple[str, ...]]] = {
-    Answering: (predict_answers, ("table", "jsonl")),
     ImageClassifier: (predict_images, ("table", "jsonl")),
     TextClassification: (predict_texts, ("table", "jsonl")),
-    Captioning: (predict_captions, ("lines", "table", "jsonl")),
-    FrameClassification: (predict_videos, ("table", "jsonl")),
     Translation: (predict_translations, ("lines", "table", "jsonl")),
+    Captioning: (predict_captions, ("lines", "table", "jsonl")),
+    Answering: (predict_answers, ("table", "jsonl")),
+    FrameClassification: (predict_videos, ("table", "jsonl")),
     Regression: (predict_points, ("table", "jsonl")),
     Segmentation: (predict_masks, ("table", "jsonl")),
 }

@@ -246,7 +246,7 @@ def test_files_without_texts(
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (" ", {}, "input= is empty: give an image, a folder of images, a text"),
+        (" ", {}, "input= is empty: give an image, a folder of images, a video, a text"),
         ("good", {"format": "xml"}, "format=xml is unknown: choose table or jsonl"),
         ("good", {"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ("b\udce4d", {}, r"input= is not UTF-8 at its position 2: 'b\\udce4d'"),
