@@ -111,7 +111,7 @@ class SortOfClevr(QuestionDataModule):
         ValueError: an argument out of its range.
     """
 
-    def __init__(self, train_images: int = 10000, test_images: int = 1000, image_size: int = 64, **common: Any) -> None:
+    def __init__(self, train_images: int = 10000, test_images: int = 1000, image_size: int = 48, **common: Any) -> None:
         super().__init__(**common)
         require(train_images >= 10, "data.train_images must be at least 10", train_images)
         require(test_images >= 1, "data.test_images must be at least 1", test_images)
