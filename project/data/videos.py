@@ -1,5 +1,6 @@
 """Videos with a label for every frame; and what all data sets of videos share."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,12 +101,12 @@ class VideoDataModule(SentenceDataModule):
         self.mean: list[float] = []
         self.std: list[float] = []
 
+    @abstractmethod
     def read(self) -> tuple[Videos, dict[str, np.ndarray], np.ndarray]:
         """All videos; the numbers of those of `train`, and of `val` and `test` where the data set has them.
 
         `self.classes` must be set by then. The third: a class for each video, so that parts held out have all of them.
         """
-        raise NotImplementedError
 
     def make_parts(self) -> dict[str, Any]:
         videos, numbers, kinds = self.read()

@@ -83,14 +83,7 @@ class Answering(Task):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Of several ranks each has other questions, and every one counts the same: gradients are means over ranks."""
-        loss = super().training_step(batch, batch_idx)
-        ranks = self.trainer.world_size
-        if ranks > 1:
-            own = len(batch[3])
-            everywhere = int(self._sum_over_ranks(torch.tensor(own, device=loss.device)))
-            self.samples_seen += everywhere - own * ranks
-            loss = loss * (own * ranks / everywhere)
-        return loss
+        return self.counted_alike(super().training_step(batch, batch_idx), len(batch[3]))
 
     def example(self, batch: Any) -> tuple[Any, ...]:
         images, ids, lengths, owner, *_ = batch

@@ -16,7 +16,7 @@ from project.tasks.bleu import Bleu
 from project.tasks.classification import CrossEntropy
 from project.tasks.schedules import Schedule, Steps, constant
 from project.tasks.task import Stage, Task
-from project.tasks.writing import per_word, written
+from project.tasks.writing import written
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +117,8 @@ class Captioning(Task):
         """Samples are images; of several ranks each has other words, and every word counts the same."""
         loss, sums, words = self.measure(batch, "train")
         self.meters["train"].add(sums, words)
-        ranks = self.trainer.world_size
-        self.samples_seen += len(batch[0]) * ranks
-        return loss if ranks == 1 else per_word(loss, words, ranks, self._sum_over_ranks)[0]
+        self.samples_seen += len(batch[0]) * self.trainer.world_size
+        return self.counted_alike(loss, words, seen=False)
 
     def derived(self, stage: Stage, means: dict[str, float]) -> dict[str, float]:
         if stage == "train" or not means:

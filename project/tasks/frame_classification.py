@@ -71,14 +71,7 @@ class FrameClassification(Task):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Of several ranks each has other frames, and every frame counts the same: gradients are means over ranks."""
-        loss = super().training_step(batch, batch_idx)
-        ranks = self.trainer.world_size
-        if ranks > 1:
-            own = len(batch[2])
-            everywhere = int(self._sum_over_ranks(torch.tensor(own, device=loss.device)))
-            self.samples_seen += everywhere - own * ranks
-            loss = loss * (own * ranks / everywhere)
-        return loss
+        return self.counted_alike(super().training_step(batch, batch_idx), len(batch[2]))
 
 
 def whole_videos(right: Tensor, lengths: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -240,6 +241,20 @@ class Task(LightningModule):
     def _to_loggers(self, values: dict[str, float]) -> None:
         for logger in self.trainer.loggers:
             logger.log_metrics(values, step=self.samples_seen)
+
+    def counted_alike(self, loss: Tensor, own: int, seen: bool = True) -> Tensor:
+        """The mean over this rank's `own` samples such that each sample of all ranks has the same part in the gradient.
+
+        Gradients are means over ranks; where these have different numbers of samples, `training_step` ends with this.
+        `seen`: they are what `samples_seen` counts.
+        """
+        ranks = self.trainer.world_size
+        if ranks == 1:
+            return loss
+        everywhere = int(self._sum_over_ranks(torch.tensor(own, device=loss.device)))
+        if seen:
+            self.samples_seen += everywhere - own * ranks
+        return loss * (own * ranks / everywhere)
 
     def _sum_over_ranks(self, values: Tensor) -> Tensor:
         return values if self.trainer.world_size == 1 else self.trainer.strategy.reduce(values, reduce_op="sum")

@@ -16,7 +16,7 @@ from project.tasks.bleu import Bleu
 from project.tasks.classification import CrossEntropy
 from project.tasks.schedules import Schedule, Steps, constant
 from project.tasks.task import Stage, Task
-from project.tasks.writing import per_word, written
+from project.tasks.writing import written
 
 log = logging.getLogger(__name__)
 
@@ -116,11 +116,7 @@ class Translation(Task):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Of several ranks each has other words, and every word counts the same: gradients are means over ranks."""
         loss = super().training_step(batch, batch_idx)
-        if self.trainer.world_size > 1:
-            own = int((batch[2][1:] != PAD).sum())
-            loss, everywhere = per_word(loss, own, self.trainer.world_size, self._sum_over_ranks)
-            self.samples_seen += everywhere - own * self.trainer.world_size
-        return loss
+        return loss if self.trainer.world_size == 1 else self.counted_alike(loss, int((batch[2][1:] != PAD).sum()))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from project.data.subwords import BEGIN, END
@@ -43,13 +42,3 @@ def written(
     if width == 1:
         return greedy(step, decoding.states, limits, BEGIN, END, never, length_penalty)
     return beam_search(step, decoding.states, limits, BEGIN, END, width, never, length_penalty)
-
-
-def per_word(loss: Tensor, own: int, ranks: int, sum_over_ranks: Callable[[Tensor], Tensor]) -> tuple[Tensor, int]:
-    """A mean over this rank's `own` words such that the ranks' gradients average to those of the mean over all words.
-
-    Returns:
-        The loss, and the number of words of all ranks.
-    """
-    everywhere = int(sum_over_ranks(torch.tensor(own, device=loss.device)))
-    return loss * (own * ranks / everywhere), everywhere
