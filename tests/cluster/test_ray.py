@@ -43,7 +43,7 @@ def running(folder: Path) -> list[FrozenTrial]:
         trial
         for trial in trials(folder)
         if trial.state.name == "RUNNING"
-        and attempts_of(trial)[-1]["ended"] is None
+        and [attempt["ended"] for attempt in attempts_of(trial)][-1:] == [None]
         and (folder / str(trial.number) / "checkpoints" / "last.ckpt").exists()
     ]
 

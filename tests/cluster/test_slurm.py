@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from project.sweeps.shared_study import attempts_of
 from tests.cluster.slurm.cluster import Slurm
 from tests.commands import Command, run_module, start_module
 from tests.sweeps.sweeping import SPACE, journal, kill_all, rows, trials, until
@@ -116,31 +117,33 @@ def test_a_sweep_survives_a_preemption_a_dead_node_a_cancelled_worker_and_its_he
     folder = tmp_path / "sweep"
     words = [*AS_JOBS, "sweep=default", "sweep.study_name=s", SPACE, "trainer.max_epochs=25", "sweep.heartbeat=2"]
     words += ["+cluster.options.exclusive=true"]  # a node each
+    words += ["+callbacks.lingers={_target_:tests.cluster.ranks.Lingers,seconds:0.4}"]  # till all three have begun one
     words += ["sweep.n_trials=5", "sweep.workers=3", "sweep.pruner=null", f"hydra.sweep.dir={folder}"]
 
     def running() -> dict[str, str]:
-        """The nodes on which trials have been begun, by job."""
-        busy = {trial.system_attrs["sweep:attempts"][-1]["machine"] for trial in trials(folder) if _runs(trial)}
+        """The jobs that have begun a trial, by the name of their node."""
+        attempts = [attempts_of(trial) for trial in trials(folder) if trial.state.name == "RUNNING"]
+        busy = {begun[-1]["machine"] for begun in attempts if begun}
         jobs = [job for job in slurm.jobs() if job[1] == "RUNNING"]
         return {node: job for job, _, node in jobs if node in busy}
 
     with command(slurm, tmp_path, *words) as head:
         until(lambda: journal(folder) is not None and len(running()) == 3, 120)
+        jobs = running()
         until(lambda: all((folder / f"{number}/checkpoints/last.ckpt").exists() for number in range(3)), 60)
         head.send_signal(signal.SIGKILL)
         head.wait()
-    preempted, dies, cancelled = sorted(running())
-    before = running()
+    preempted, dies, cancelled = sorted(jobs)
     slurm.preempt(preempted)
     slurm.kill(dies)
-    slurm.ask("scancel", before[cancelled])
+    slurm.ask("scancel", jobs[cancelled])
     with command(slurm, tmp_path, *words) as head:
         code = head.wait(200)
     assert code == 0, said(tmp_path)
     assert "of the workers run already" in said(tmp_path)
     found = trials(folder)
     assert [(trial.number, trial.state.name) for trial in found] == [(number, "COMPLETE") for number in range(5)]
-    attempts = [[attempt["ended"] for attempt in trial.system_attrs["sweep:attempts"]] for trial in found]
+    attempts = [[attempt["ended"] for attempt in attempts_of(trial)] for trial in found]
     assert sorted(map(tuple, attempts)) == [("complete",)] * 2 + [("died", "complete")] + [("stopped", "complete")] * 2
     assert len({(row["number"], row["attempt"]) for row in rows(folder)}) == len(rows(folder)) == 8
 
@@ -176,8 +179,4 @@ def _attempts(folder: Path) -> list[str | None]:
     """How the attempts at the first trial ended."""
     study = journal(folder)
     found = [] if study is None else study.get_trials()
-    return [attempt["ended"] for attempt in found[0].system_attrs["sweep:attempts"]] if found else []
-
-
-def _runs(trial: object) -> bool:
-    return bool(trial.state.name == "RUNNING")  # type: ignore[attr-defined]
+    return [attempt["ended"] for attempt in attempts_of(found[0])] if found else []

@@ -117,14 +117,21 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def until(condition: Any, seconds: float = 120) -> None:
-    """Wait for a condition.
+    """Wait for a condition of what others write; what they have not written yet makes it false, not an error.
 
     Raises:
         AssertionError: it does not come true in time.
     """
     end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"still not so after {seconds} s"
+    while True:
+        missing: Exception | None = None
+        try:
+            if condition():
+                return
+        except (LookupError, OSError) as error:
+            missing = error
+        if time.monotonic() > end:
+            raise AssertionError(f"still not so after {seconds} s") from missing
         time.sleep(0.05)
 
 
