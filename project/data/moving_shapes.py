@@ -5,6 +5,7 @@ Some of their labels can be told from the frame alone, others only by who rememb
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -158,6 +159,9 @@ class Looks:
         return images.clip(0, 255).astype(np.uint8)
 
 
+_drawn = lru_cache(maxsize=2)(draw)  # trial after trial in one process needs the same; nobody writes to it
+
+
 def _cover(places: np.ndarray, kinds: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Rows (F, W, 1) and columns (F, 1, W) of the pixels around figures at `places` (F, 2), and their shares, 0 to 1.
 
@@ -213,7 +217,7 @@ class MovingShapes(VideoDataModule):
 
     def read(self) -> tuple[Videos, dict[str, np.ndarray], np.ndarray]:
         parts = [
-            draw(count, seed, self.labels, self.frames_between)
+            _drawn(count, seed, self.labels, self.frames_between)
             for seed, count in enumerate(self.counts_wanted.values(), 1)
         ]
         videos = Videos(

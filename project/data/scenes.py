@@ -1,5 +1,6 @@
 """Pictures of two to four figures with captions, made on the spot: a data set that needs no file and no network."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from project.data.statements import captions, faults
 
 MOST_CAPTIONS = 5
 SPLITS = {"train": 1, "val": 2, "test": 3}  # what the pictures of each part are drawn from
+# trial after trial in one process needs the same; nobody writes to it
+_drawn = lru_cache(maxsize=len(SPLITS))(draw_scenes)
 
 
 class Scenes(CaptionDataModule):
@@ -53,7 +56,7 @@ class Scenes(CaptionDataModule):
         return {split: self._made(split, count) for split, count in self.images.items()}
 
     def _made(self, split: str, count: int) -> Captioned:
-        images, self.scenes[split] = draw_scenes(count, SPLITS[split], self.image_size)
+        images, self.scenes[split] = _drawn(count, SPLITS[split], self.image_size)
         written = []
         for number, scene in enumerate(self.scenes[split]):
             rng = np.random.default_rng((SPLITS[split], number, 1))

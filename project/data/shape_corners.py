@@ -1,6 +1,6 @@
 """Arrowheads and kites whose corners are to be found: key points that need no file and no network."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,9 @@ def draw_corners(count: int, seed: int) -> Split:
     return Split.whole(np.concatenate(images), np.concatenate(corners))
 
 
+_drawn = lru_cache(maxsize=2)(draw_corners)  # trial after trial in one process needs the same; nobody writes to it
+
+
 class ShapeCorners(TargetedDataModule):
     """Figures with four corners, 32x32, the same images in every run; targets are the corners (B, 4, 2) in pixels.
 
@@ -88,7 +91,7 @@ class ShapeCorners(TargetedDataModule):
         self.train_images, self.test_images = train_images, test_images
 
     def read(self) -> dict[str, Split]:
-        return {"train": draw_corners(self.train_images, seed=1), "test": draw_corners(self.test_images, seed=2)}
+        return {"train": _drawn(self.train_images, seed=1), "test": _drawn(self.test_images, seed=2)}
 
     def move(self, targets: Tensor, moves: Moves) -> Tensor:
         _, height, width = self.image_shape

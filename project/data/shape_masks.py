@@ -1,5 +1,6 @@
 """One to three figures in a picture, and the class of every pixel: dense labels that need no file and no network."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,9 @@ def draw_masks(count: int, seed: int, side: int) -> Split:
     return Split.whole(images, masks)
 
 
+_drawn = lru_cache(maxsize=2)(draw_masks)  # trial after trial in one process needs the same; nobody writes to it
+
+
 class ShapeMasks(TargetedDataModule):
     """The ten figures of `Shapes` on a ground, the same images in every run; targets are masks (B, H, W) uint8.
 
@@ -92,7 +96,7 @@ class ShapeMasks(TargetedDataModule):
 
     def read(self) -> dict[str, Split]:
         sizes = {"train": (self.train_images, 1), "test": (self.test_images, 2)}
-        return {name: draw_masks(count, seed, self.side) for name, (count, seed) in sizes.items()}
+        return {name: _drawn(count, seed, self.side) for name, (count, seed) in sizes.items()}
 
     def move(self, targets: Tensor, moves: Moves) -> Tensor:
         return moved_masks(targets, moves)

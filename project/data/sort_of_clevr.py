@@ -1,5 +1,6 @@
 """Sort-of-CLEVR: six coloured figures and questions about them, drawn on the spot, without any file or network."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,9 @@ def generate(count: int, size: int, seed: int) -> Questions:
     )
 
 
+_made = lru_cache(maxsize=2)(generate)  # trial after trial in one process needs the same; nobody writes to it
+
+
 class SortOfClevr(QuestionDataModule):
     """Santoro et al. 2017, section 3.2 ("A simple neural network module for relational reasoning").
 
@@ -121,4 +125,4 @@ class SortOfClevr(QuestionDataModule):
 
     def read(self) -> dict[str, Questions]:
         counts = {"train": self.train_images, "test": self.test_images}
-        return {split: generate(count, self.image_size, seed) for seed, (split, count) in enumerate(counts.items(), 1)}
+        return {split: _made(count, self.image_size, seed) for seed, (split, count) in enumerate(counts.items(), 1)}

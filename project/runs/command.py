@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -26,6 +27,8 @@ _ANSWERS = "PROJECT_SHORT_ERRORS"  # in the environment of the processes that a 
 _PACKAGE = Path(__file__).parents[1]
 # at the top of the repository, or inside the installed package
 CONF = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+# there is one store; Hydra copies it with all that it holds for every group of which it lists the members
+ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 def command(
@@ -122,7 +125,6 @@ def _experiment(word: str) -> str:
     key, _, path = word.partition("=")
     if key != "experiment" or not path.endswith((".yaml", ".yml")):
         return word
-    from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
     try:

@@ -45,7 +45,7 @@ def record(folder: Path, cfg: DictConfig) -> None:
             "seed": cfg.seed,
             "git": git,
             "python": platform.python_version(),
-            "packages": {name: _version(name) for name in PACKAGES},
+            "packages": packages(),
             "hardware": hardware(),
         },
     )
@@ -82,6 +82,12 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+@cache
+def packages() -> dict[str, str | None]:
+    """The versions of those that a run depends on."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str | None:
