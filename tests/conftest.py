@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share."""
 
+import gc
 import os
 import subprocess
 
@@ -59,6 +60,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first."""
     items.sort(key=_turn)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: nobody looks through it for garbage after each test, and forks need no copy of it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50000, 20, 50)
 
 
 def _turn(item: pytest.Item) -> int:

@@ -112,6 +112,7 @@ def test_every_experiment_trains_on_generated_data(composed: Compose, tmp_path: 
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", choices("scheduler"))
 @pytest.mark.parametrize("optimizer", choices("optimizer"))
 def test_every_schedule_drives_every_optimizer(composed: Compose, tmp_path: Path, name: str, optimizer: str) -> None:
@@ -146,6 +147,7 @@ def test_the_command_line_wins_over_what_a_model_chooses(composed: Compose) -> N
     assert composed("experiment=vgg_paper", "optimizer.lr=0.5").optimizer.lr == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_a_preset_wins_over_an_experiment_and_the_command_line_over_both(composed: Compose, experiment: str) -> None:
     assert composed(f"experiment={experiment}").trainer.max_epochs != 4

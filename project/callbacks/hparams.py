@@ -34,16 +34,16 @@ class HParams(Callback):
     """
 
     def __init__(self) -> None:
-        self.began = False
+        self.parameters: dict[str, Any] = {}  # empty until the training begins
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and (_folder(trainer) / CONFIG).exists():  # else a Trainer that is no run's
-            self.began = True
-            begin_hparams(_folder(trainer), _parameters(_folder(trainer)))
+            self.parameters = _parameters(_folder(trainer))
+            begin_hparams(_folder(trainer), self.parameters)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self.began and isinstance(exception, Exception):  # and not Stopped, after which it can go on
-            write_hparams(_folder(trainer), _parameters(_folder(trainer)), {}, failed=True)
+        if self.parameters and isinstance(exception, Exception):  # and not Stopped, after which it can go on
+            write_hparams(_folder(trainer), self.parameters, {}, failed=True)
 
     def on_run_end(self, trainer: Trainer) -> None:
         """The run is trained and tested, and `metrics.json` is written."""
@@ -52,7 +52,7 @@ class HParams(Callback):
         metrics = json.loads((_folder(trainer) / METRICS).read_text(encoding="utf-8"))
         value = metrics["best"]["value"]
         measured = {} if value is None else {metrics["monitor"]: value}
-        write_hparams(_folder(trainer), _parameters(_folder(trainer)), measured)
+        write_hparams(_folder(trainer), self.parameters or _parameters(_folder(trainer)), measured)
 
 
 def begin_hparams(folder: Path, values: dict[str, Any]) -> None:

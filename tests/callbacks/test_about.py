@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from project.callbacks.about import how_to_repeat
@@ -35,6 +36,7 @@ def test_how_to_repeat_to_the_letter() -> None:
     assert "commit" not in how_to_repeat({**ENVIRONMENT, "git": None})
 
 
+@pytest.mark.slow
 def test_it_stands_there_once_verbatim_and_a_resumed_run_adds_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "<b>$x$ `run`"
     train(tiny(f"folder='{folder}'"))

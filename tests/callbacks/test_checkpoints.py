@@ -127,6 +127,7 @@ def test_the_last_checkpoint_is_written_every_n_steps(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 3
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_longer_trained_or_left(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(tiny(f"folder={folder}", "trainer.max_epochs=1"))
@@ -137,6 +138,7 @@ def test_a_finished_run_is_longer_trained_or_left(tmp_path: Path) -> None:
     assert (metrics["epochs"], metrics["steps"], metrics["samples"]) == (3, 15, 480)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(tiny(f"folder={folder}", "trainer.max_epochs=1"))

@@ -82,6 +82,7 @@ def shown(folder: Path) -> set[str]:
     return tags | {path.name for path in folder.glob("projector_config.pbtxt")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*drawings(), *AT_THE_ENDS])
 def test_a_run_is_the_same_with_and_without_and_something_is_drawn(tmp_path: Path, name: str) -> None:
     without, with_ = run(tmp_path / "without", name), run(tmp_path / "with", name, f"callbacks=[{name}]")
@@ -91,6 +92,7 @@ def test_a_run_is_the_same_with_and_without_and_something_is_drawn(tmp_path: Pat
     assert tags[0] < tags[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in drawings() if name not in ALL])
 def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=rf"callbacks\.{name} .*: leave it out with callbacks\.{name}=null"):
@@ -104,6 +106,7 @@ def test_one_that_was_asked_for_where_it_does_not_fit_says_so(tmp_path: Path, na
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "steps"),
     [

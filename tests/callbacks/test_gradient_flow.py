@@ -57,6 +57,7 @@ def test_tensorboard_shows_it_at_each_validation(tmp_path: Path) -> None:
     assert values[2].value != values[1].value
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_with_and_without(tmp_path: Path) -> None:
     for name, words in (("without", ("callbacks.gradient_flow=null",)), ("with", FLOW)):
         train(tiny_text(tmp_path / name, *words, "trainer.val_check_interval=7", "trainer.max_epochs=1"))
@@ -67,6 +68,7 @@ def test_a_run_is_the_same_with_and_without(tmp_path: Path) -> None:
     assert all(torch.equal(value, with_[key]) for key, value in without.items())
 
 
+@pytest.mark.slow
 def test_every_second_validation_also_after_a_stop(tmp_path: Path) -> None:
     words = (
         *FLOW,

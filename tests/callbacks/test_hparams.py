@@ -60,6 +60,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_each_run_is_one_row_with_true_parameters_and_final_metrics(runs: Path) -> None:
     with tensorboard_at(runs) as address:
         found = rows(address)

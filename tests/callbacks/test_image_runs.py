@@ -75,6 +75,7 @@ def check_mistakes_and_confusion(folder: Path) -> None:
     assert np.abs(shown.astype(int) - expected).mean() < 3  # a JPEG, if it is smaller
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_inputs_mistakes_and_confusion_and_a_resumed_one_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     cfg = tiny(f"folder={folder}", PICTURES, "callbacks.inputs.count=8", "data.flip=true", "data.shift=3")
@@ -94,6 +95,7 @@ def test_a_run_shows_its_inputs_mistakes_and_confusion_and_a_resumed_one_goes_on
     check_mistakes_and_confusion(folder)
 
 
+@pytest.mark.slow
 def test_the_default_set_shows_of_each_task_what_fits_it(tmp_path: Path) -> None:
     train(tiny(f"folder={tmp_path / 'classifier'}", "trainer.max_epochs=1"))
     train(compose_config(*AUTOENCODER, *FEW, f"folder={tmp_path / 'autoencoder'}"))
@@ -108,6 +110,7 @@ def test_the_default_set_shows_of_each_task_what_fits_it(tmp_path: Path) -> None
     assert (tmp_path / "autoencoder" / "projector_config.pbtxt").exists()
 
 
+@pytest.mark.slow
 def test_the_projector_serves_the_last_codes_of_each_run_with_classes_and_thumbnails(tmp_path: Path) -> None:
     for name in ("a", "b"):
         words = ("callbacks.codes.count=10", "trainer.max_epochs=2", f"seed={ord(name)}", "data.val_fraction=0.4")
@@ -136,6 +139,7 @@ def test_the_projector_serves_the_last_codes_of_each_run_with_classes_and_thumbn
             assert np.array_equal(sprite[:32, 32:64], pixels_of(images, data.mean, data.std)[1])
 
 
+@pytest.mark.slow
 def test_layers_and_units_that_are_not_there_are_told_with_those_that_are(tmp_path: Path) -> None:
     folder = f"folder={tmp_path / 'run'}"
     for words, message in (

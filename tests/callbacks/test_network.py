@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -57,6 +58,7 @@ def test_recurrent_layers_count_every_time_step() -> None:
     assert (found["embedding"].multiply_adds, found["head"].multiply_adds) == (0, 5 * 4 * 11)
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_network_once(tmp_path: Path) -> None:
     train(tiny_text(tmp_path, "trainer.val_check_interval=7"))
     events = EventAccumulator(str(tmp_path / "run")).Reload()

@@ -66,6 +66,7 @@ def test_words_have_room_and_are_cut() -> None:
     assert np.array_equal(picture[top : top + HEIGHT, margin : margin + 22 * WIDTH], wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", ["characters", "bytes", "words"])
 def test_tensorboard_shows_it_at_validations(tmp_path: Path, tokens: str) -> None:
     train(tiny_text(tmp_path, f"data.tokens={tokens}", "callbacks.samples=null", "data.batch_size=2"))

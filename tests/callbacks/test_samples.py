@@ -46,6 +46,7 @@ def test_at_first_then_train_more(tmp_path: Path) -> None:
     assert len(set(texts)) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_run_is_the_same_with_and_without(tmp_path: Path, precision: str) -> None:
     states = []
@@ -61,6 +62,7 @@ def test_a_run_is_the_same_with_and_without(tmp_path: Path, precision: str) -> N
     assert all(torch.equal(*pair) for pair in zip(*carried, strict=True))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_no_second_beginning(tmp_path: Path) -> None:
     train(tiny_text(tmp_path / "whole", *SHORT))
     at = "+callbacks.at={_target_:tests.runs.parts.SignalAt,step:20,signal:15}"

@@ -40,6 +40,7 @@ def test_updates_of_plain_descent_are_the_gradient_times_the_learning_rate(tmp_p
         assert ratio == pytest.approx(0.25 * norm / before, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_before_clipping_and_of_whole_steps(tmp_path: Path) -> None:
     words = ("trainer.log_every_n_steps=4", "trainer.accumulate_grad_batches=2")
     for name, clip in (("free", "null"), ("clipped", "1e-6")):
@@ -77,6 +78,7 @@ def test_speed_is_the_mean_since_the_last_time_without_validation(
     assert all(value > 50 for _, value in found["memory/process_MiB"])
 
 
+@pytest.mark.slow
 def test_training_and_validation_share_a_chart(tmp_path: Path) -> None:
     train(tiny_text(tmp_path))
     events = EventAccumulator(str(tmp_path / "run")).Reload()

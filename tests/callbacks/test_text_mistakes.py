@@ -47,6 +47,7 @@ def test_a_table_shows_them_as_they_are() -> None:
     assert "<" not in match[1]
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_those_of_the_validation(tmp_path: Path) -> None:
     train(tiny_opinions(tmp_path, "callbacks.text_mistakes.count=100"))
     events = EventAccumulator(str(tmp_path / "run"), size_guidance={"tensors": 0, "scalars": 0}).Reload()

@@ -58,6 +58,7 @@ def _accuracy(net: nn.Module, data: Shapes, epochs: int, rate: float) -> float:
         return sum((net(x).argmax(1) == y).sum().item() for x, y in data.test_dataloader()) / data.counts["test"]
 
 
+@pytest.mark.slow
 def test_a_linear_model_does_not_learn_them() -> None:
     data = Shapes(train_images=4000, test_images=1000)
     data.setup()

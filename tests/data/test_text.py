@@ -226,6 +226,7 @@ def test_what_changes_the_ids_has_an_entry_of_its_own(tmp_path: Path) -> None:
     assert len(left_in(tmp_path / "cache")) == 6
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_build_once(tmp_path: Path) -> None:
     path = written(tmp_path / "text", a="hello " * 1000) / "a"
     processes = [in_a_process(path, tmp_path / "cache", "characters") for _ in range(3)]

@@ -42,6 +42,7 @@ every_cell = pytest.mark.parametrize("cell", choices("cell"))
 with_and_without = pytest.mark.parametrize("attention", [True, False])
 
 
+@pytest.mark.slow
 @every_cell
 @with_and_without
 @pytest.mark.parametrize(

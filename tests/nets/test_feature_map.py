@@ -34,6 +34,7 @@ def build(composed: Callable[..., DictConfig]) -> Callable[[str], nn.Module]:
     return build_net
 
 
+@pytest.mark.slow
 @every_net
 def test_it_is_the_network_s_own_map_and_every_weight_is_used(name: str, build: Callable[[str], nn.Module]) -> None:
     whole, batch = build(name).eval(), images(2)

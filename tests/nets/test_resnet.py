@@ -64,6 +64,7 @@ def test_starts_with_torchvisions_weights(zero_init_residual: bool) -> None:
         assert torch.equal(value, expected[name]), name
 
 
+@pytest.mark.slow
 def test_auto_picks_the_stem_by_size() -> None:
     with torch.device("meta"):
         for size, stem, side in [(32, "small", 4), (127, "small", 16), (128, "imagenet", 4), (224, "imagenet", 7)]:

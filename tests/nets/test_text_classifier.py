@@ -21,6 +21,7 @@ def sentences(generator_seed: int = 0) -> Tensor:
     return torch.randint(0, 11, (7, 4), generator=torch.Generator().manual_seed(generator_seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("name", choices("cell"))

@@ -37,6 +37,7 @@ every_cell = pytest.mark.parametrize("cell", choices("cell"))
 with_and_without = pytest.mark.parametrize("attention", [True, False])
 
 
+@pytest.mark.slow
 @every_cell
 @with_and_without
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "embedding_size": 4, "tie_weights": False}])
@@ -51,6 +52,7 @@ def test_gradient_reaches_every_parameter(cell: str, attention: bool, options: d
         assert parameter.grad.any(), name
 
 
+@pytest.mark.slow
 @every_cell
 @with_and_without
 @pytest.mark.parametrize("num_layers", [1, 2])

@@ -59,6 +59,7 @@ def ask(captioner: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tu
     return prediction
 
 
+@pytest.mark.slow
 def test_a_training_reports_its_scores_and_shows_captions(captioner: Path) -> None:
     metrics = json.loads((captioner / "metrics.json").read_text())
     assert {f"{stage}/{name}" for stage in ("val", "test") for name in SCORES} <= set(metrics)
@@ -90,6 +91,7 @@ def test_an_evaluation_agrees_with_the_test_after_training(captioner: Path) -> N
     assert sum(true) / 8 == pytest.approx(found["test/true_captions"])
 
 
+@pytest.mark.slow
 def test_captions_of_pictures_of_one_s_own(ask: Callable, captioner: Path, pictures: Path) -> None:
     found, out = ask(f"input={pictures}", "batch_size=2")
     assert [Path(one["image"]).name for one in found] == ["0.png", "1.png", "2.png"]
@@ -108,6 +110,7 @@ def test_captions_of_pictures_of_one_s_own(ask: Callable, captioner: Path, pictu
     assert set(greedy["caption"].split()) <= set(data.target.tokens)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked(ask: Callable, pictures: Path) -> None:
     with pytest.raises(UserError, match="beam_size must be a whole number of at least 1"):
         ask(f"input={pictures}", "beam_size=0")
@@ -120,6 +123,7 @@ def test_what_cannot_be_asked(ask: Callable, pictures: Path) -> None:
         ask(f"input={pictures}")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_resumed_is_the_run_that_never_stopped(tmp_path: Path) -> None:
     words = ("callbacks.checkpoints.every_n_steps=1", "default_callbacks=scalars", "model.doubly_stochastic=0.1")
     train(tiny_captions(tmp_path / "whole", *words))
@@ -129,6 +133,7 @@ def test_a_run_that_is_killed_and_resumed_is_the_run_that_never_stopped(tmp_path
     assert_same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_keeps_the_bits_of_the_run_that_it_comes_from(captioner: Path, tmp_path: Path) -> None:
     """Weights and the statistics of its normalisations; the captions of others start with them and go on."""
     words = ("default_callbacks=scalars", f"encoder.run={captioner}", "trainer.max_epochs=1", "test=false", "cell=gru")
@@ -141,6 +146,7 @@ def test_a_frozen_encoder_keeps_the_bits_of_the_run_that_it_comes_from(captioner
         assert all(same) if frozen else not any(same[:5])
 
 
+@pytest.mark.slow
 def test_an_encoder_that_does_not_fit_is_refused(captioner: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not fit this StridedConvNet: .* expected \(5, 3, 3, 3\)"):
         train(tiny_captions(tmp_path / "run", f"encoder.run={captioner}", "net.channels=[5,6,6,8]"))

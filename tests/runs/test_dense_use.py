@@ -53,6 +53,7 @@ def prediction(*words: str) -> list:
     return predict(compose_config("accelerator=cpu", *words, name="predict"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", TINY)
 def test_a_killed_run_goes_on_bit_for_bit(trained: Callable[[str], Path], tmp_path: Path, model: str) -> None:
     words = ("default_callbacks=scalars", "callbacks.checkpoints.every_n_steps=2")
@@ -65,6 +66,7 @@ def test_a_killed_run_goes_on_bit_for_bit(trained: Callable[[str], Path], tmp_pa
     assert_same(outcome(tmp_path / "whole"), outcome(tmp_path / "killed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", TINY)
 def test_an_evaluation_agrees_with_the_test_and_its_table(
     trained: Callable[[str], Path], model: str, capsys: pytest.CaptureFixture[str]
@@ -90,6 +92,7 @@ def test_an_evaluation_agrees_with_the_test_and_its_table(
     assert rows[0]["point" if model == "key_points" else "class"] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_points_are_in_pixels_of_the_picture(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +125,7 @@ def test_points_of_a_wide_picture_are_moved_back() -> None:
     assert found.tolist() == [[10.5, 0.5], [48.5, 38.5]]
 
 
+@pytest.mark.slow
 def test_a_mask_has_its_picture_s_size_and_the_classes_numbers(
     trained: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +148,7 @@ def test_a_mask_has_its_picture_s_size_and_the_classes_numbers(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.png", "new"]
 
 
+@pytest.mark.slow
 def test_inputs_are_never_overwritten(trained: Callable[[str], Path], tmp_path: Path) -> None:
     run = trained("segmenter")
     (tmp_path / "in").mkdir()
@@ -163,6 +168,7 @@ def test_inputs_are_never_overwritten(trained: Callable[[str], Path], tmp_path: 
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jpg", "a.png", "in"]
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_read_are_named_after_the_others(trained: Callable[[str], Path], tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no")
@@ -171,6 +177,7 @@ def test_images_that_cannot_be_read_are_named_after_the_others(trained: Callable
             prediction(f"run={trained(model)}", f"input={tmp_path}")
 
 
+@pytest.mark.slow
 def test_data_of_another_kind_are_refused_in_a_line(tmp_path: Path) -> None:
     for model, data, lacking in (
         ("key_points", "shape_masks", "num_points"),

@@ -256,6 +256,7 @@ def test_a_second_stop_does_not_wait() -> None:
         watched(steps(), 3, str)
 
 
+@pytest.mark.slow
 def test_published_weights_are_verified_and_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: Path) -> None:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
     net = ResNet((3, 224, 224), 1000, 18)

@@ -123,6 +123,7 @@ QUICK = [((), 5, False), ((), 5, True), (WITHIN, 4, True)]
 MARKED = [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "step", "validating"), MARKED)
 def test_killed_anywhere(
     composed: Compose, tmp_path: Path, never_stopped: Any, words: tuple[str, ...], step: int, validating: bool
@@ -149,6 +150,7 @@ TEXT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "validating"), [(7, False), (18, False), (18, True), (22, False)])
 def test_language_models_go_on_with_the_states_that_they_carried(
     composed: Compose, tmp_path: Path, step: int, validating: bool

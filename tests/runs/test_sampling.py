@@ -60,6 +60,7 @@ def test_a_text_is_what_the_network_writes(written: Kinds, capsys: pytest.Captur
     assert texts(written("characters"), *options, "seed=5") != found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", ["characters", "bytes", "words"])
 def test_a_text_is_the_same_alone_and_among_several(written: Kinds, tmp_path: Path, tokens: str) -> None:
     prompts = ["9 bottles", "12", "12 kühle"]

@@ -64,6 +64,7 @@ def test_images_reach_the_network_in_the_layout(channels_last: bool) -> None:
     assert torch.equal(net.weight, before)
 
 
+@pytest.mark.slow
 def test_both_layouts_learn_the_same(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     values = [
         train(composed(*NET, *SHORT, "monitor=val/loss", f"channels_last={last}", f"folder={tmp_path / last}"))
@@ -95,6 +96,7 @@ def test_only_training_is_compiled_and_parameters_keep_their_names(monkeypatch: 
     assert ran == ["compiled"]
 
 
+@pytest.mark.slow
 def test_a_copy_has_a_compiled_network_of_its_own() -> None:
     import copy
 
@@ -137,6 +139,7 @@ def test_a_compiled_training_comes_to_the_same(composed: Callable[..., DictConfi
     assert kept == [False, True, False]  # auto: a short training
 
 
+@pytest.mark.slow
 def test_auto_compiles_where_it_pays(
     composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def sentences_of_the_test() -> tuple[list[str], torch.Tensor]:
     return read.texts["test"], torch.from_numpy(read.labels["test"])
 
 
+@pytest.mark.slow
 def test_evaluation_agrees_with_the_test_after_training(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
     folder = finished()
     capsys.readouterr()
@@ -117,6 +118,7 @@ def test_evaluation_agrees_with_the_test_after_training(finished: Finished, caps
     assert "test/f1" in shown
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_the_probabilities_of_the_same_sentences(finished: Finished) -> None:
     folders = [finished(0), finished(1)]
     assert load_run(str(folders[0]), "").data["sizes"] != load_run(str(folders[1]), "").data["sizes"]
@@ -130,6 +132,7 @@ def test_an_ensemble_averages_the_probabilities_of_the_same_sentences(finished: 
         assert found[str(folder)] == pytest.approx(scores(mine, labels, names), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_compared_or_tested(finished: Finished, tmp_path: Path) -> None:
     train(tiny(tmp_path / "other", "data.test_sentences=30", "trainer=smoke"))
     with pytest.raises(UserError, match=r"have other test sentences, so they cannot be compared"):
@@ -257,6 +260,7 @@ def test_mistakes_in_predict(ask: Ask, given: str, options: dict, message: str) 
         ask(given, **options)
 
 
+@pytest.mark.slow
 def test_a_language_model_is_measured_on_its_test_part_or_else_on_its_validation_part(tmp_path: Path) -> None:
     for part, words in (("val", []), ("test", ["data.test_fraction=0.2", "test=true"])):
         train(tiny_text(tmp_path / part, *words))
@@ -267,6 +271,7 @@ def test_a_language_model_is_measured_on_its_test_part_or_else_on_its_validation
             assert found == pytest.approx({name: trained[name] for name in found}, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_predicts_nothing(tmp_path: Path) -> None:
     words = ("data=shapes", "data.train_images=100", "data.test_images=20", "data.batch_size=8", "trainer=smoke")
     cfg = compose_config("model=autoencoder_linear", *words, "trainer.accelerator=cpu", f"folder={tmp_path / 'run'}")
@@ -275,6 +280,7 @@ def test_an_autoencoder_predicts_nothing(tmp_path: Path) -> None:
         predict(compose_config(f"run={tmp_path / 'run'}", "input=x", "accelerator=cpu", name="predict"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

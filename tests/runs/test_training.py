@@ -65,6 +65,7 @@ def test_the_value_is_the_best_monitored(tmp_path: Path) -> None:
     assert value == json.loads((tmp_path / "run" / "metrics.json").read_text())["best"]["value"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 7])
 def test_same_seed_same_bits(tmp_path: Path, seed: int) -> None:
     weights = []
@@ -76,6 +77,7 @@ def test_same_seed_same_bits(tmp_path: Path, seed: int) -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.slow
 def test_two_runs_in_the_same_second_share_nothing(tmp_path: Path) -> None:
     words = (f"outputs={tmp_path}", "trainer.max_epochs=1", "trainer.limit_train_batches=1", "test=false")
     for _ in range(3):
@@ -85,6 +87,7 @@ def test_two_runs_in_the_same_second_share_nothing(tmp_path: Path) -> None:
     assert all((folder / "metrics.json").exists() for folder in folders)
 
 
+@pytest.mark.slow
 def test_what_fails_before_training_leaves_nothing(tmp_path: Path) -> None:
     for words, message in (
         (("monitor=val/nothing",), "monitor=val/nothing is never logged by ImageClassifier: choose one of train/loss"),
@@ -119,6 +122,7 @@ def test_a_folder_that_is_taken_or_not_writable(tmp_path: Path, finished: Callab
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = ("+callbacks.poison={_target_:tests.runs.parts.Poison,step:7}", "optimizer=sgd")
@@ -138,6 +142,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
     assert all(torch.isfinite(value).all() for value in last["state_dict"].values())
 
 
+@pytest.mark.slow
 def test_one_batch_is_fitted(tmp_path: Path) -> None:
     words = [word for word in TINY if not word.startswith("trainer.")]
     words += [f"folder={tmp_path / 'run'}", "trainer=overfit", "model.net._target_=project.nets.convnet.ConvNet"]

@@ -69,6 +69,7 @@ def ask(translator: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., t
     return prediction
 
 
+@pytest.mark.slow
 def test_a_training_reports_bleu_and_shows_what_is_written(translator: Path) -> None:
     metrics = json.loads((translator / "metrics.json").read_text())
     assert {"val/loss", "val/perplexity", "val/bleu", "test/loss", "test/perplexity", "test/bleu"} <= set(metrics)
@@ -87,6 +88,7 @@ def test_a_training_reports_bleu_and_shows_what_is_written(translator: Path) -> 
     assert "BLEU: nrefs:1" in (translator / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_an_evaluation_agrees_with_the_test_after_training(translator: Path) -> None:
     (found,) = evaluate(compose_config(f"run={translator}", "accelerator=cpu", name="evaluate")).values()
     trained = json.loads((translator / "metrics.json").read_text())
@@ -114,6 +116,7 @@ def test_lines_of_a_file_in_their_order(translator: Path, ask: Callable, tmp_pat
     assert [one["translation"] for one in alone] == [one["translation"] for one in found if one["text"].strip()]
 
 
+@pytest.mark.slow
 def test_formats(translator: Path, ask: Callable) -> None:
     found, out, _ = ask("input=dreizehn", "format=jsonl")
     assert json.loads(out) == found[0]

@@ -63,6 +63,7 @@ def test_evaluation_agrees_with_the_test_after_training(finished: Finished, caps
     assert "crescent" in shown
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_probabilities(finished: Finished) -> None:
     folders = [finished("0"), finished("1")]
     found = evaluation(f"run=[{folders[0]},{folders[1]}]")
@@ -76,12 +77,14 @@ def test_an_ensemble_averages_probabilities(finished: Finished) -> None:
     assert found["ensemble"] == pytest.approx(scores(mean, labels))
 
 
+@pytest.mark.slow
 def test_runs_on_other_data_are_no_ensemble(finished: Finished, tmp_path: Path) -> None:
     train(tiny(f"folder={tmp_path / 'other'}", "data.test_images=30", "trainer.max_epochs=1"))
     with pytest.raises(UserError, match=r"have other test images, so they cannot be compared"):
         evaluation(f"run=[{finished()},{tmp_path / 'other'}]")
 
 
+@pytest.mark.slow
 def test_runs_with_other_validation_images_are_an_ensemble(finished: Finished, tmp_path: Path) -> None:
     train(tiny(f"folder={tmp_path / 'other'}", "data.split_seed=3", "trainer.max_epochs=1"))
     assert "ensemble" in evaluation(f"run=[{finished()},{tmp_path / 'other'}]")
@@ -173,6 +176,7 @@ def test_mistakes_in_naming_a_run(finished: Finished, tmp_path: Path) -> None:
         load_run(str(tmp_path / "torn"), "outputs")
 
 
+@pytest.mark.slow
 def test_latest_is_the_run_that_was_started_last(tmp_path: Path) -> None:
     words = (f"outputs={tmp_path}", "trainer.max_epochs=1", "trainer.limit_train_batches=1", "test=false")
     train(tiny(*words, "name=first"))
@@ -186,6 +190,7 @@ def test_devices() -> None:
         device_for("tpu")
 
 
+@pytest.mark.slow
 def test_learning_rate_range_test(tmp_path: Path) -> None:
     proposal = train(tiny(f"outputs={tmp_path}", "lr_find=true", "optimizer=sgd"))
     (folder,) = (tmp_path / "lr_find" / "convnet").iterdir()

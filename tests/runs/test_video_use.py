@@ -89,6 +89,7 @@ def test_evaluation_has_what_the_test_of_the_training_had(classifier: Path, caps
     assert np.array(written["confusion"]).sum(1).tolist() == np.bincount(videos.labels, minlength=5).tolist()
 
 
+@pytest.mark.slow
 def test_predictions_are_the_network_s_own(classifier: Path, ask: Ask, tmp_path: Path) -> None:
     videos = draw(2, 5, "first", (8, 10))
     first = videos.frames[: videos.starts[1]]

@@ -112,6 +112,7 @@ def test_nothing_is_left_of_a_command_that_cannot_send(
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
+@pytest.mark.slow
 def test_wrong_words_are_told_in_a_line(run_command: Run) -> None:
     for word, told in (
         ("cluster.gpus=many", "error: cluster.gpus must be a whole number"),

@@ -155,6 +155,7 @@ def test_a_claim_that_is_undone_leaves_no_trial_behind(
     assert [trial.number for trial in opened(server.url, "undone", tmp_path).trials()] == [0]
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_restart_and_who_is_taken_for_dead_after_it(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +227,7 @@ def _silence(shared: SharedStudy, claim: Claim) -> None:
     session.commit()
 
 
+@pytest.mark.slow
 def test_tables_are_made_once_by_workers_that_start_at_once(tmp_path: Path, server: Server) -> None:
     import sqlalchemy as sql
 

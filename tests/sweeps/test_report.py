@@ -550,6 +550,7 @@ def test_mistakes_are_answered_in_a_line(
     assert not list((tmp_path / "empty").iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_without_torch(tmp_path: Path) -> None:
     folder = tmp_path / "a (b), c=d"  # signs that Hydra has a meaning for
     made(folder, several(), objectives=["val/accuracy"])

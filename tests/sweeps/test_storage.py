@@ -216,6 +216,7 @@ def test_writers_killed_at_any_moment_leave_a_study_that_goes_on(tmp_path: Path)
     assert len(running) <= 8  # one each, at most
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_a_record_is_whole_or_not_there(tmp_path: Path) -> None:
     record = {"op_code": 8, "text": "x" * 30}
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
