@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +158,21 @@ def test_a_frozen_encoder_of_another_run_stays_bit_for_bit(tmp_path: Path, answe
     assert names
     assert all(torch.equal(before[name], after[name]) for name in names)
     assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """The normalisations' statistics are of each process's own images: the net is one without them."""
+    words = [word for word in SMALL if not word.startswith(("net.", "trainer.accelerator"))]
+    words += ["net=convnet", "net.channels=[4,6]", "optimizer=sgd", "optimizer.lr=0.1", "trainer=cpu"]
+    for name, more in (("one", ["trainer.devices=1"]), ("two", ["trainer.devices=2", "trainer.strategy=ddp"])):
+        done = run_command("train", *words, *more, f"folder={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
+    assert (two["samples"], two["steps"]) == (one["samples"], one["steps"])
+    shown = [name for name in one if name.split("/")[-1].startswith(("loss", "accuracy"))]
+    assert {"test/accuracy_relational", "val/accuracy_non_relational", "train/loss"} <= set(shown)
+    for name in shown:
+        assert two[name] == pytest.approx(one[name], rel=1e-4), name
