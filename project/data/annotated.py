@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from project.data.images import Split, mean_and_std, stratified_split
+from project.data.images import stratified_split
 from project.data.loader import ImageLoader, Padding, alone, check_batch_size
 from project.data.module import DataModule, placement, require
+from project.data.pictures import Split, mean_and_std
 from project.data.sentences import PARTS, Sentences, placed
 from project.errors import UserError
 

@@ -8,7 +8,8 @@ import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from project.data.archive import Archive
-from project.data.images import ImageDataModule, Split
+from project.data.images import ImageDataModule
+from project.data.pictures import Split
 from project.data.published import published_archive
 
 

@@ -11,9 +11,10 @@ import torch
 from project.data.cache import Decoded, ImageCache, with_remedy
 from project.data.decode import size_for
 from project.data.files import Files, find_files
-from project.data.images import ImageDataModule, Split, stratified_split
+from project.data.images import ImageDataModule, stratified_split
 from project.data.loader import EpochLoader
 from project.data.module import placement, require
+from project.data.pictures import Split
 from project.data.stream import StreamLoader
 from project.errors import UserError
 from project.machine import usable_cores

@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from project.data.decode import size_for
-from project.data.images import Split
 from project.data.lines import read_lines
 from project.data.mask_pairs import DecodedPairs, Pairs, decoded_pairs, find_pairs
 from project.data.module import require
+from project.data.pictures import Split
 from project.data.targeted import IGNORED, Moves, TargetedDataModule, moved_masks, random_split
 from project.errors import UserError
 from project.machine import usable_cores

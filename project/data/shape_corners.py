@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from project.data.images import Split
 from project.data.module import require
+from project.data.pictures import Split
 from project.data.shapes import SIDE, paint
 from project.data.targeted import Moves, TargetedDataModule, moved_points
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from project.data.images import Split
 from project.data.module import require
+from project.data.pictures import Split
 from project.data.shapes import FIGURES, grounds, photographed, set_apart
 from project.data.targeted import Moves, TargetedDataModule, moved_masks
 

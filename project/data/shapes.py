@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from project.data.images import ImageDataModule, Split
+from project.data.images import ImageDataModule
 from project.data.module import require
+from project.data.pictures import Split
 
 SIDE = 32
 Plane = np.ndarray  # (n, H, W), in units of the figure's radius

@@ -1,7 +1,6 @@
 """Images whose targets lie in the picture and move with it: points, and a class for every pixel."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from project.data.images import Split, mean_and_std
-from project.data.loader import EpochLoader, ImageLoader, alone, check_batch_size
-from project.data.module import DataModule, placement, require
-from project.errors import UserError
+from project.data.loader import EpochLoader, ImageLoader
+from project.data.pictures import PictureDataModule, Split
 
 IGNORED = 255  # the class of pixels that nothing is known of
 
@@ -27,47 +24,20 @@ class Moves:
     flip: Tensor
 
 
-class TargetedDataModule(DataModule):
+class TargetedDataModule(PictureDataModule):
     """Images in memory, each with a target that moves with it. A member gives `read`, `move` and `named`.
 
-    After `setup`: `mean` and `std` per channel for pixels in 0..1, measured on the training images, and `counts`.
-    Batches are (images (B, 3, H, W) float32 channels_last, targets (B, ...)), on the trainer's device; they are cut,
-    shared among processes, resumed and reproduced as those of `ImageDataModule`.
+    After `setup`: what `PictureDataModule` has. Batches are (images (B, 3, H, W) float32 channels_last, targets
+    (B, ...)); they are cut, shared among processes, resumed and reproduced as those of `ImageDataModule`.
 
     Raises:
         ValueError: an argument out of its range.
         UserError: data that are missing, broken, or too few for what is asked.
     """
 
-    unit = "images"
-
-    def __init__(
-        self,
-        batch_size: int = 128,
-        eval_batch_size: int = 512,
-        val_fraction: float = 0.1,
-        split_seed: int = 0,
-        seed: int = 0,
-        shift: int = 2,
-        flip: bool = True,
-        color: float = 0.0,
-        shuffle: bool = True,
-    ) -> None:
-        super().__init__()
-        require(batch_size >= 1, "data.batch_size must be at least 1", batch_size)
-        require(eval_batch_size >= 1, "data.eval_batch_size must be at least 1", eval_batch_size)
-        require(0 < val_fraction < 1, "data.val_fraction must lie between 0 and 1, both excluded", val_fraction)
-        require(split_seed >= 0, "data.split_seed must be at least 0", split_seed)
-        require(seed >= 0, "data.seed must be at least 0", seed)
-        require(shift >= 0, "data.shift must be at least 0 pixels", shift)
-        require(color >= 0, "data.color must be at least 0 (standard deviations; 0: none)", color)
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.val_fraction, self.split_seed, self.seed = val_fraction, split_seed, seed
-        self.shift, self.flip, self.color, self.shuffle = shift, flip, color, shuffle
-        self.splits: dict[str, Split] = {}
-        self.image_shape: list[int] = []
-        self.mean: list[float] = []
-        self.std: list[float] = []
+    def __init__(self, flip: bool = True, **common: Any) -> None:
+        super().__init__(**common)
+        self.flip = flip
 
     @abstractmethod
     def read(self) -> dict[str, Split]:
@@ -77,94 +47,15 @@ class TargetedDataModule(DataModule):
     def move(self, targets: Tensor, moves: Moves) -> Tensor:
         """Targets (B, ...) of images that were moved."""
 
-    @property
-    @abstractmethod
-    def named(self) -> dict[str, list[str]]:
-        """What the numbers in a target mean: one entry of `facts`, such as `{"classes": ["ground", "road"]}`."""
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read the data once, hold validation images out of the training images, measure the mean."""
-        if self.splits:
-            return
-        splits = self.read()
-        if "val" not in splits:
-            kept, held = random_split(len(splits["train"].rows), self.val_fraction, self.split_seed)
-            splits["train"], splits["val"] = splits["train"].part(kept), splits["train"].part(held)
-        for name, split in splits.items():
-            if not len(split.rows):
-                raise UserError(
-                    f"The {name} set has no images: data.val_fraction={self.val_fraction} of so few rounds to none.\n"
-                    "Choose a larger fraction, or add images."
-                )
-        self.image_shape = [3, *splits["train"].images.shape[1:3]]
-        self.mean, self.std = mean_and_std(splits["train"])
-        self.splits = splits
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return {name: len(self.splits[name].rows) for name in ("train", "val", "test")}
-
-    def content(self, split: str) -> Iterator[bytes]:
-        """Names, targets and pixels."""
-        part = self.splits[split]
-        yield repr(self.named).encode() + part.labels.tobytes()
-        yield from (part.images[row].tobytes() for row in part.rows)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return {
-            **self.named,
-            "mean": [float(value) for value in self.mean],
-            "std": [float(value) for value in self.std],
-        }
-
-    @property
-    def samples_per_batch(self) -> int:
-        return self.batch_size
+    def hold_out(self, train: Split) -> tuple[np.ndarray, np.ndarray]:
+        return random_split(len(train.rows), self.val_fraction, self.split_seed)
 
     @property
     def augmentation(self) -> dict[str, Any]:
-        """What is done to training images; nothing where all epochs have the batches of the first."""
         return {"shift": self.shift, "flip": self.flip, "color": self.color} if self.shuffle else {}
 
-    def check_batch_size(self, ranks: int) -> None:
-        check_batch_size(self.counts["train"], self.batch_size, ranks)
-
-    def train_dataloader(self) -> EpochLoader:
-        return self.loader(self.splits["train"], train=True)
-
-    def val_dataloader(self) -> EpochLoader:
-        return self.loader(self.splits["val"])
-
-    def test_dataloader(self) -> EpochLoader:
-        return self.loader(self.splits["test"])
-
-    def examples(self, part: str, count: int, batch_size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of at most `count` images of a part, evenly spread over it, as evaluation sees them.
-
-        The same ones whenever they are asked for, for each process alone.
-        """
-        split = self.splits[part]
-        chosen = np.linspace(0, len(split.rows) - 1, min(count, len(split.rows))).round().astype(int)
-        ranks = placement(self)["world_size"]
-        loader = self.loader(split.part(np.resize(chosen, max(len(chosen), ranks))))  # no loader takes less
-        yield from alone(loader, len(chosen), batch_size).batches(0, 0)
-
     def loader(self, split: Split, train: bool = False) -> EpochLoader:
-        """The split's batches, for the process that asks."""
-        return TargetedLoader(
-            torch.from_numpy(split.images[split.rows]),
-            torch.from_numpy(split.labels),
-            self.batch_size if train else self.eval_batch_size,
-            module=self,
-            mean=self.mean,
-            std=self.std,
-            train=train,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            **self.augmentation,
-            **placement(self),
-        )
+        return TargetedLoader(module=self, **self.arguments(split, train))
 
 
 class TargetedLoader(ImageLoader):
@@ -174,10 +65,8 @@ class TargetedLoader(ImageLoader):
         module: whose targets they are, for its `move`.
     """
 
-    def __init__(
-        self, images: Tensor, targets: Tensor, batch_size: int, *, module: TargetedDataModule, **common: Any
-    ) -> None:
-        super().__init__(images, targets, batch_size, **common)
+    def __init__(self, *, module: TargetedDataModule, **common: Any) -> None:
+        super().__init__(**common)
         self.move = module.move
 
     def _batch(self, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from project.data.images import Split, mean_and_std
 from project.data.loader import normalisation
 from project.data.module import placement
+from project.data.pictures import Split, mean_and_std
 from project.data.sentences import SentenceDataModule, placed
 
 VideoBatch = tuple[Tensor, Tensor, Tensor]  # frames (N, 3, H, W), lengths (B,) on the CPU, labels (N,)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from project.data.images import ImageDataModule, Split
+from project.data.images import ImageDataModule
 from project.data.loader import alone
+from project.data.pictures import Split
 from project.errors import UserError
 from project.runs.building import build_data
 from tests.conftest import compose_config

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from project.data.images import Split
+from project.data.pictures import Split
 from project.data.shape_corners import CORNERS, MIRRORED, ShapeCorners, draw_corners, polygon_cover
 from project.data.shape_masks import CLASSES, draw_masks
 from project.data.targeted import IGNORED, Moves, moved_masks, moved_points, random_split
