@@ -96,11 +96,12 @@ def choices(group: str) -> list[str]:
 KINDS = {
     "images": ("ImageClassifier", "Reconstruction", "Cifar10", "Cifar100", "ImageFolder", "Shapes"),
     "targets": ("Regression", "Segmentation", "ShapeCorners", "ShapeMasks", "MaskFolder"),  # that move with images
+    "sequences": ("Scenes", "Flickr8k", "CocoCaptions", "SortOfClevr", "VqaV2"),  # several of each image
 }
 
 
 def choices_for(group: str, *kinds: str) -> list[str]:
-    """Those members of `model` or `data` that are for `images`, or for `targets` in them."""
+    """Those members of `model` or `data` that are for `images`, or for `targets` or `sequences` of them."""
     classes = {name for kind in kinds for name in KINDS[kind]}
     targets = {name: target_of(group, name).rsplit(".", 1)[-1] for name in choices(group)}
     return [name for name, target in targets.items() if target in classes]

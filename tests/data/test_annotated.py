@@ -12,17 +12,12 @@ from project.data.annotated import PAD, Annotated, AnnotatedDataModule
 from project.data.listed_images import ListedImages
 from project.data.sentences import Sentences
 from project.errors import UserError
-from tests.conftest import choices, compose_config
+from tests.conftest import choices_for
 from tests.data.annotated_sets import BuildAnnotated, build_annotated, picture, ready
 from tests.data.conftest import attach
 
 __all__ = ["build_annotated"]
-MODULES = {"captioning": ("Scenes", "Flickr8k", "CocoCaptions"), "answering": ("SortOfClevr", "VqaV2")}
-MEMBERS = [
-    name
-    for name in choices("data")
-    if str(compose_config(f"data={name}").data._target_).rsplit(".", 1)[-1] in sum(MODULES.values(), ())
-]
+MEMBERS = choices_for("data", "sequences")
 Batches = list[tuple[Tensor, ...]]
 
 
