@@ -19,6 +19,7 @@ _HINTS = (
     ".*`srun` command is available.*",
     r".*Found \d+ module\(s\) in eval mode.*",  # what is frozen
     ".*It is recommended to use `self.log.*sync_dist=True.*",
+    ".*not part of single contiguous chunk of memory.*",  # cuDNN is given a cell's weights as they are
 )
 
 

@@ -6,8 +6,9 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import InstantiationException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
@@ -24,7 +25,7 @@ from project.errors import Stopped, UserError
 from project.ray.launcher import RayLauncher
 from project.ray.launcher import prepare as prepare_ray
 from project.runs.checks import check
-from project.runs.folder import CONFIG, logged_to
+from project.runs.folder import logged_to
 from project.runs.hydra_versions import instantiate
 from project.stops import heard_by
 from project.sweeps.asked import check_space, directions
@@ -38,6 +39,7 @@ from project.sweeps.patience import Away
 from project.sweeps.placing import Places, add_devices, share_out
 from project.sweeps.rehearsal import rehearse
 from project.sweeps.results import write_results
+from project.sweeps.same_sweep import differences, what_is_searched
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import SharedStudy
 from project.sweeps.shown import Shown
@@ -51,9 +53,23 @@ HERE = ("BasicLauncher", "LocalLauncher", "JoblibLauncher")  # their workers run
 STOPPABLE = (LocalLauncher, RayLauncher, SlurmLauncher)  # which are told that the workers were asked to stop
 IDLE_LAUNCHES = 3
 MOST_STUDIES = 1000  # of one sweep's name
-# what says how and where trials are trained, and not what they come to
-HOW_AND_WHERE = ("outputs", "threads", "data.root", "data.cache_folder", "data.num_workers", "trainer.accelerator")
-OF_A_SWEEP = "sweep"  # the study's user attribute that tells what is searched
+
+
+@dataclass
+class Course:
+    """How the workers' launching went so far.
+
+    Attributes:
+        signal: that asked for an end.
+        launcher: at work, or the last one.
+        error: what the last one gave up with.
+        returned: by the last one, worker by worker.
+    """
+
+    signal: int | None = None
+    launcher: Any = None
+    error: str | None = None
+    returned: Sequence[JobReturn] = ()
 
 
 class Head:
@@ -129,11 +145,11 @@ class Head:
         shown = Shown(shared, orders, self.objectives, lambda: self._write(shared))
         log.info("study %s: %s -> %s", settings.study_name, places.said(settings.workers), self.folder)
         try:
-            with shown, self._stoppable(orders) as asked:
-                self._work(shared, worker, orders, places, asked)
+            with shown, self._stoppable(orders) as course:
+                self._work(shared, worker, orders, places, course)
         finally:
-            if asked["signal"] is None and orders.stop.exists():  # a worker in this process took the signal
-                asked["signal"] = int(orders.stop.read_text() or signal.SIGINT)
+            if course.signal is None and orders.stop.exists():  # a worker in this process took the signal
+                course.signal = int(orders.stop.read_text() or signal.SIGINT)
             orders.stop.unlink(missing_ok=True)
             for write in (self._write, self._report):
                 try:
@@ -142,42 +158,42 @@ class Head:
                     pass
                 except Exception as error:  # what the sweep came to is in the study, and must be told
                     log.warning("%s was not written: %s", write.__name__, scrubbed(str(error), self.url))
-        return self._end(shared, orders, asked)
+        return self._end(shared, orders, course)
 
-    def _work(self, shared: SharedStudy, worker: Worker, orders: Orders, places: Places, asked: dict[str, Any]) -> None:
+    def _work(self, shared: SharedStudy, worker: Worker, orders: Orders, places: Places, course: Course) -> None:
         """Launch workers until the study is whole, or it is over for another reason."""
         settings, idle = self.settings, 0
-        while not self._is_over(shared, orders, asked) and idle < IDLE_LAUNCHES:
+        while not self._is_over(shared, orders, course) and idle < IDLE_LAUNCHES:
             before = _progress(shared)
-            launcher = asked["launcher"] = self._launcher(worker)
+            launcher = course.launcher = self._launcher(worker)
             timer = None
             if orders.deadline is not None and isinstance(launcher, STOPPABLE):
                 timer = threading.Timer(max(0.0, orders.deadline - time.time()), launcher.stopping)
                 timer.daemon = True
                 timer.start()
             try:
-                asked["returned"] = launcher.launch([self._job(n, places) for n in range(settings.workers)], 0)
-                for number, result in enumerate(asked["returned"]):
+                course.returned = launcher.launch([self._job(n, places) for n in range(settings.workers)], 0)
+                for number, result in enumerate(course.returned):
                     if result.status is JobStatus.FAILED:
                         log.info("worker %d ended: %s", number, scrubbed(str(result._return_value), self.url))
             except UserError:  # once more would not mend it
-                if not self._is_over(shared, orders, asked):
+                if not self._is_over(shared, orders, course):
                     raise
             except Exception as error:  # a killed worker takes joblib's others with it
-                asked["error"] = scrubbed(f"{type(error).__name__}: {error}", self.url)
-                log.info("the launcher gave up (%s): once more", asked["error"].splitlines()[0][:200])
+                course.error = scrubbed(f"{type(error).__name__}: {error}", self.url)
+                log.info("the launcher gave up (%s): once more", course.error.splitlines()[0][:200])
             finally:
                 if timer is not None:
                     timer.cancel()
             idle = 0 if _progress(shared) != before else idle + 1
             time.sleep(0 if idle == 0 else 1)
 
-    def _end(self, shared: SharedStudy, orders: Orders, asked: dict[str, Any]) -> float | None:
+    def _end(self, shared: SharedStudy, orders: Orders, course: Course) -> float | None:
         again = "The same command goes on with it."
         finished = sum(trial.state.is_finished() for trial in shared.trials())
-        if asked["signal"] is not None:
+        if course.signal is not None:
             raise Stopped(
-                f"stopped with {finished} of {self.settings.n_trials} trials finished. {again}", asked["signal"]
+                f"stopped with {finished} of {self.settings.n_trials} trials finished. {again}", course.signal
             )
         failed = failures(shared, orders.began)
         limit = self.settings.max_failures
@@ -199,7 +215,7 @@ class Head:
                     again,
                 )
             else:
-                raise UserError(f"no worker could work ({_why(asked)}). Their output: {self.folder / WORKERS}")
+                raise UserError(f"no worker could work ({_why(course)}). Their output: {self.folder / WORKERS}")
         return self._summary(shared)
 
     def _summary(self, shared: SharedStudy) -> float | None:
@@ -246,6 +262,7 @@ class Head:
             UserError: the study that was named is another sweep; says what differs.
         """
         first = self.settings.study_name
+        searched = what_is_searched(self.settings, self.space, self.objectives, self.directions)
         for number in range(1, MOST_STUDIES):
             if number > 1:
                 self.settings.study_name = f"{first}-{number}"
@@ -255,7 +272,7 @@ class Head:
             self.folder.mkdir(parents=True, exist_ok=True)
             name, beat = self.settings.study_name, self.settings.heartbeat
             shared = SharedStudy(name, self.url, self.folder, self.directions, beat, self.settings.patience, log.info)
-            changed = self._changed(shared)
+            changed = differences(shared, self.folder, searched)
             if not changed:
                 said = f"{first} is the study of another command, so this one is {name}" if number > 1 else ""
                 return shared, said
@@ -266,37 +283,6 @@ class Head:
             + "\n  ".join(changed)
             + "\nTake the same command to go on with it, or begin another with sweep.study_name=<new name>"
         )
-
-    def _changed(self, shared: SharedStudy) -> list[str]:
-        """What differs from the sweep that the study was begun with; a new one is begun with this."""
-        now = {
-            **{word.partition("=")[0]: word.partition("=")[2] for word in self.space.fixed},
-            **{key: f"search {drawn}" for key, drawn in self.space.distributions.items()},
-            "sweep.space": str(self.settings.space),
-            "sweep.objectives": str(self.objectives),
-            "sweep.directions": str(self.directions),
-            "sweep.seeds": str(self.settings.seeds),
-        }
-        now = {key: value for key, value in now.items() if key not in HOW_AND_WHERE}
-
-        def change() -> Any:
-            before = shared.study.user_attrs.get(OF_A_SWEEP)
-            if before is None and not self._holds_trials():
-                shared.study.set_user_attr(OF_A_SWEEP, now)
-                return now
-            return before
-
-        before = shared.locked(change)
-        if before is None:
-            return [f"{self.folder} holds the trials of a study that is not in this storage"]
-        return [
-            f"{key}: {before.get(key, 'not given')} before, {now.get(key, 'not given')} now"
-            for key in dict.fromkeys([*before, *now])
-            if before.get(key) != now.get(key)
-        ]
-
-    def _holds_trials(self) -> bool:
-        return any(path.name.isdigit() and (path / CONFIG).exists() for path in self.folder.iterdir())
 
     def _orders(self, places: Places, local: bool) -> Orders:
         began = time.time()
@@ -329,8 +315,8 @@ class Head:
             config=self.config,
         )
 
-    def _is_over(self, shared: SharedStudy, orders: Orders, asked: dict[str, Any]) -> bool:
-        if asked["signal"] is not None or orders.stop.exists():
+    def _is_over(self, shared: SharedStudy, orders: Orders, course: Course) -> bool:
+        if course.signal is not None or orders.stop.exists():
             return True
         if orders.deadline is not None and time.time() >= orders.deadline:
             return True
@@ -341,25 +327,25 @@ class Head:
         return len(trials) >= self.settings.n_trials and all(trial.state.is_finished() for trial in trials)
 
     @contextmanager
-    def _stoppable(self, orders: Orders) -> Iterator[dict[str, Any]]:
+    def _stoppable(self, orders: Orders) -> Iterator[Course]:
         """The first Ctrl-C or SIGTERM asks the workers to write their checkpoints and stop; the second ends at once."""
-        asked: dict[str, Any] = {"signal": None, "launcher": None, "error": None, "returned": None}
+        course = Course()
 
         def stop(number: int, frame: FrameType | None) -> None:
-            if asked["signal"] is not None:
-                if isinstance(asked["launcher"], STOPPABLE):
-                    asked["launcher"].kill()
+            if course.signal is not None:
+                if isinstance(course.launcher, STOPPABLE):
+                    course.launcher.kill()
                 raise KeyboardInterrupt
-            asked["signal"] = number
+            course.signal = number
             orders.stop.touch()  # the workers look for it, and signal themselves, once
-            if isinstance(asked["launcher"], STOPPABLE):
-                asked["launcher"].stopping()
+            if isinstance(course.launcher, STOPPABLE):
+                course.launcher.stopping()
             log.info(
                 "%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name
             )
 
         with heard_by(stop):
-            yield asked
+            yield course
 
     def _forget_storage(self, words: list[str]) -> None:
         """What is composed, pickled, logged or written from here on knows nothing of a database's password."""
@@ -405,8 +391,8 @@ def _progress(shared: SharedStudy) -> tuple[int, int]:
     return sum(trial.state.is_finished() for trial in trials), sum(len(trial.intermediate_values) for trial in trials)
 
 
-def _why(asked: dict[str, Any]) -> str:
-    for result in asked["returned"] or []:
+def _why(course: Course) -> str:
+    for result in course.returned:
         if result.status.name == "FAILED":
             return f"{type(result._return_value).__name__}: {result._return_value}"
-    return str(asked["error"] or "they returned at once")
+    return str(course.error or "they returned at once")

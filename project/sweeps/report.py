@@ -14,6 +14,7 @@ from project.sweeps.frozen import frozen
 from project.sweeps.page import Told, page
 from project.sweeps.passwords import masked, scrubbed
 from project.sweeps.results import best_trial
+from project.sweeps.same_sweep import OF_A_SWEEP
 from project.sweeps.storage import JOURNAL, open_storage
 
 REPORT = "report.html"
@@ -112,8 +113,6 @@ def find_study(folder: Path, url: str | None, name: str | None) -> optuna.Study:
 
 def objectives_of(study: optuna.Study) -> list[str]:
     """The names of what a study optimises, as its sweep has left them in it; `value` where it was made otherwise."""
-    from project.sweeps.head import OF_A_SWEEP  # which writes a report itself
-
     count = len(study.directions)
     try:
         named = ast.literal_eval(study.user_attrs[OF_A_SWEEP]["sweep.objectives"])
