@@ -129,5 +129,8 @@ def _scale(quick: bool) -> None:
 def _imports() -> str:
     from project.benchmarks.startup import imports
 
-    ours, lightnings = (", ".join(names) or "none" for names in imports())
-    return f"heavy packages that a plain run imports: {ours}; and Lightning for itself: {lightnings}"
+    found = {whose: ", ".join(names) or "none" for whose, names in imports().items()}
+    return (
+        f"heavy packages that a plain run imports: {found['ours']}; and Lightning for itself: {found['lightning']}\n"
+        f"what `import lightning` imports and a plain run does not: {found['spared']}"
+    )

@@ -121,19 +121,24 @@ def checkpoints(repeats: int, images: int = 50_000) -> list[Figure]:
     return [Figure(f"checkpoints, of a training of model=convnet on {images:,} images", "%", shares, target="<= 1")]
 
 
-def imports() -> tuple[list[str], list[str]]:
-    """The heavy packages that a plain run of an image classifier imports by itself, and those that Lightning does."""
+def imports() -> dict[str, list[str]]:
+    """Heavy packages: which a plain run of an image classifier imports by itself, which Lightning does within it, and
+    which `import lightning` alone imports and the run does not."""
     words = [*TINY, "trainer.max_epochs=1", "trainer.accelerator=cpu"]
-    ours, lightnings = (
+    run, lightnings = (
         _imported(code, words) for code in ("import project.train; project.train.main()", "import lightning")
     )
-    return [name for name in ours if name not in lightnings], lightnings
+    return {
+        "ours": [name for name in run if name not in lightnings],
+        "lightning": [name for name in run if name in lightnings],
+        "spared": [name for name in lightnings if name not in run],
+    }
 
 
 def _imported(code: str, words: Sequence[str]) -> list[str]:
-    code = (
-        f"{code}; import json, sys; print('IMPORTED', json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
-    )
+    # what only stands for a module has no file
+    found = f"[name for name in {HEAVY!r} if getattr(sys.modules.get(name), '__file__', None)]"
+    code = f"{code}; import json, sys; print('IMPORTED', json.dumps({found}))"
     with tempfile.TemporaryDirectory(prefix="imports-") as folder:
         command = [sys.executable, "-c", code, *words]
         done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)

@@ -203,7 +203,10 @@ def build_trainer(
 def _of_lightning(trainer: DictConfig) -> DictConfig:
     """Without what is the strategy's; made anew, because Hydra 1.4 reads from a copy's origin."""
     values: Any = OmegaConf.to_container(trainer, resolve=True)
-    return OmegaConf.create({key: value for key, value in values.items() if key != "timeout"})
+    values.pop("timeout", None)
+    if values.get("deterministic") is False and not torch.are_deterministic_algorithms_enabled():
+        del values["deterministic"]  # it is off; to be told so, torch imports its compiler
+    return OmegaConf.create(values)
 
 
 def record_data(folder: Path, data: DataModule) -> None:

@@ -1,0 +1,178 @@
+"""What torch and Lightning import at the start of every run and hardly any run uses: imported when it is used.
+
+torch's compiler is imported by the first optimizer, whose step has to leave a compiled graph, and by Lightning, to ask
+whether a network is compiled; torchmetrics imports torchvision and scipy.signal for a few of its functions, and
+matplotlib for its plots. Together that is a third of the time from a command to its first training step.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+COMPILER = "torch._dynamo"
+METRICS = "torchmetrics"
+LEFT_OUT = ("torchvision", "scipy.signal", "torchmetrics.utilities.plot")  # of torchmetrics
+
+
+def defer() -> None:
+    """From now on this process imports those modules when they are used. What it has imported already stays."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _AsTheCompilerSays(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        compiler = sys.modules.get(COMPILER)
+        return not isinstance(compiler, Compiler | None) and isinstance(instance, compiler.OptimizedModule)
+
+
+class Compiler(ModuleType):
+    """Stands for torch's compiler until it is asked for what the compiler alone can do.
+
+    Without it there is no graph to break and none to keep a function out of, and no module is a compiled one.
+    """
+
+    class OptimizedModule(metaclass=_AsTheCompilerSays):
+        """Stands for the class of compiled modules."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._kept_out: list[Callable[..., Any]] = []
+
+    @staticmethod
+    def graph_break(*arguments: Any, **options: Any) -> None:
+        """Nothing."""
+
+    def disable(self, function: Any = None, *arguments: Any, **options: Any) -> Any:
+        """The function, which the compiler is told of when it is there."""
+        if function is None or not hasattr(function, "__dict__"):
+            return self._itself().disable(function, *arguments, **options)
+        self._kept_out.append(function)
+        return function
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what is asked of every module that there is
+            raise AttributeError(f"{COMPILER} is not imported yet")
+        return getattr(self._itself(), name)
+
+    def _itself(self) -> Any:
+        if sys.modules.get(COMPILER) is self:
+            del sys.modules[COMPILER]
+            for function in self._kept_out:
+                function.__dict__.pop("__dynamo_disable", None)  # torch/_compile.py: then it asks again
+        return importlib.import_module(COMPILER)
+
+
+class _Borrowed:
+    """A function, class or module of a module that is imported when it is used."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def _itself(self) -> Any:
+        return getattr(importlib.import_module(self._module), self._name)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._itself()(*arguments, **options)
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return isinstance(instance, self._itself())
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"{self._module}.{self._name} is not imported yet")
+        return getattr(self._itself(), name)
+
+
+class _LeftOut(ModuleType):
+    """Stands for a module while torchmetrics is imported."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"{self.__name__} is not imported yet")
+        return _Borrowed(self.__name__, name)
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self) -> None:
+        self.compiler: Compiler | None = None
+        self.within_metrics = False
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == COMPILER and self.compiler is None:
+            self.compiler = Compiler(fullname)
+            return ModuleSpec(fullname, _Giving(self.compiler), is_package=True)
+        if fullname.startswith(f"{COMPILER}.") and sys.modules.get(COMPILER) is self.compiler is not None:
+            compiler = self.compiler._itself()
+            if fullname in sys.modules:
+                return ModuleSpec(fullname, _Giving(sys.modules[fullname]))
+            return self._elsewhere(fullname, compiler.__path__)
+        if fullname == METRICS:
+            spec = self._elsewhere(fullname, path)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Leaving(self, spec.loader)
+            return spec
+        if self.within_metrics and _is_left_out(fullname):
+            return ModuleSpec(fullname, _Giving(_LeftOut(fullname)), is_package=True)
+        return None
+
+    def _elsewhere(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+        others = (finder for finder in sys.meta_path if finder is not self)
+        return next((spec for finder in others if (spec := finder.find_spec(name, path)) is not None), None)
+
+    @contextmanager
+    def leaving_out(self) -> Iterator[None]:
+        """Without what is not imported yet of `LEFT_OUT`; afterwards nothing stands for it any more."""
+        self.within_metrics = True
+        try:
+            yield
+        finally:
+            self.within_metrics = False
+            for name, module in [*sys.modules.items()]:
+                if isinstance(module, _LeftOut):
+                    del sys.modules[name]
+                    parent, _, own = name.rpartition(".")
+                    sys.modules[parent].__dict__.pop(own, None) if parent in sys.modules else None
+
+
+class _Giving(Loader):
+    """Gives a module that is there."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        if self.spec is not None:
+            module.__spec__ = self.spec
+
+
+class _Leaving(Loader):
+    """Loads torchmetrics as `loader` does, without what it hardly ever uses."""
+
+    def __init__(self, finder: _Finder, loader: Any) -> None:
+        self.finder, self.loader = finder, loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self.loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        with self.finder.leaving_out():
+            self.loader.exec_module(module)
+
+
+def _is_left_out(name: str) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in LEFT_OUT)

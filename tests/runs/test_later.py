@@ -1,0 +1,120 @@
+"""What is imported only when it is used does then what it always does; in interpreters that have imported nothing."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+TRAINED = """
+    import sys, warnings
+    import project.runs
+    import torch
+    import lightning
+
+    def there(name):
+        return getattr(sys.modules.get(name), "__file__", None) is not None
+
+    net = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.5)
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    assert isinstance(lightning.Trainer(logger=False, enable_checkpointing=False), lightning.Trainer)
+    for name in ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "matplotlib", "scipy.signal"):
+        assert not there(name), name
+    assert "torchvision" not in sys.modules
+"""
+USES = {
+    "the compiler": """
+        double = torch.compile(lambda x: 2 * x, backend="eager")
+        assert torch.equal(double(torch.ones(2)), 2 * torch.ones(2))
+        assert there("torch._dynamo")
+        assert torch._dynamo is sys.modules["torch._dynamo"]
+        for method in (torch.optim.Optimizer.zero_grad, torch.optim.Optimizer.add_param_group):
+            assert "__dynamo_disable" not in method.__wrapped__.__dict__  # they ask the compiler now
+        optimizer.zero_grad()
+        assert torch.optim.Optimizer.zero_grad.__wrapped__.__dynamo_disable._torchdynamo_disable
+        before = net.weight.detach().clone()
+        net(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        assert not torch.equal(net.weight, before)
+    """,
+    "a part of the compiler": """
+        import torch._dynamo.config as config
+        assert config is sys.modules["torch._dynamo.config"] is torch._dynamo.config
+        assert config.__spec__.name == "torch._dynamo.config"
+        assert there("torch._dynamo")
+        from torch._dynamo.utils import counters
+        assert counters is torch._dynamo.utils.counters
+        torch.use_deterministic_algorithms(True)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert sys.modules["torch._inductor.config"].deterministic
+    """,
+    "whether a network is compiled": """
+        from lightning.fabric.wrappers import OptimizedModule
+        assert not isinstance(net, OptimizedModule)
+        assert not there("torch._dynamo")
+        compiled = torch.compile(net, backend="eager")
+        assert isinstance(compiled, OptimizedModule)
+        assert not isinstance(net, OptimizedModule)
+
+        class Task(lightning.LightningModule):
+            pass
+
+        from lightning.pytorch.utilities.compile import from_compiled
+        assert isinstance(from_compiled(torch.compile(Task(), backend="eager")), Task)
+    """,
+    "torchmetrics": """
+        from torchmetrics.functional.detection import intersection_over_union
+        boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        assert intersection_over_union(boxes, torch.tensor([[0.0, 0.0, 2.0, 1.0]])) == 0.5
+        assert there("torchvision")
+        import torchvision
+        assert torchvision.ops.box_iou(boxes, boxes) == 1
+        assert type(torchvision) is type(sys)
+
+        import matplotlib
+        matplotlib.use("agg")
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import BinaryAccuracy, BinaryPrecision
+        metrics = MetricCollection([BinaryAccuracy(), BinaryPrecision()])
+        metrics.update(torch.tensor([0, 1]), torch.tensor([0, 0]))
+        _, axes = metrics["BinaryAccuracy"].plot()
+        assert isinstance(axes, matplotlib.axes.Axes)
+        assert len(metrics.plot(together=False)) == 2
+        metrics.plot(together=True, ax=axes)
+        try:
+            metrics.plot(together=True, ax=3)
+        except ValueError as error:
+            assert "matplotlib axis object" in str(error)
+        else:
+            raise AssertionError("an axis that is none was taken")
+
+        import importlib.util, inspect, pickle, pkgutil, torchmetrics
+        loader = importlib.util.find_spec("torchmetrics").loader
+        assert loader is torchmetrics.__loader__ is torchmetrics.__spec__.loader
+        assert pkgutil.get_data("torchmetrics", "__about__.py").startswith(b"__version__")
+        assert "class Metric" in inspect.getsource(torchmetrics.Metric)
+        metric = pickle.loads(pickle.dumps(torchmetrics.MeanMetric()))
+        metric.update(3.0)
+        assert metric.compute() == 3
+    """,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("use", USES)
+def test_it_is_imported_when_it_is_used(tmp_path: Path, use: str) -> None:
+    script = tmp_path / "script.py"  # a file: the compiler wants to read what it compiles
+    script.write_text(textwrap.dedent(TRAINED) + textwrap.dedent(USES[use]) + "print('done')\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "done\n", done.stdout + done.stderr
