@@ -15,8 +15,11 @@ from types import ModuleType
 from typing import Any
 
 COMPILER = "torch._dynamo"
-METRICS = "torchmetrics"
-LEFT_OUT = ("torchvision", "scipy.signal", "torchmetrics.utilities.plot")  # of torchmetrics
+OF_TORCHVISION = ("image.arniqa", "image.dists", "detection.iou", "detection.giou", "detection.diou", "detection.ciou")
+LEFT_OUT = {  # while the one is imported, something else stands for the others
+    "torchmetrics": ("scipy.signal", "torchmetrics.utilities.plot"),
+    **{f"torchmetrics.functional.{name}": ("torchvision",) for name in OF_TORCHVISION},
+}
 
 
 def defer() -> None:
@@ -90,7 +93,7 @@ class _Borrowed:
 
 
 class _LeftOut(ModuleType):
-    """Stands for a module while torchmetrics is imported."""
+    """Stands for a module while another one is imported."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -101,7 +104,7 @@ class _LeftOut(ModuleType):
 class _Finder(MetaPathFinder):
     def __init__(self) -> None:
         self.compiler: Compiler | None = None
-        self.within_metrics = False
+        self.left_out: tuple[str, ...] = ()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -114,12 +117,12 @@ class _Finder(MetaPathFinder):
             if fullname in sys.modules:
                 return ModuleSpec(fullname, _Giving(sys.modules[fullname]))
             return self._elsewhere(fullname, compiler.__path__)
-        if fullname == METRICS:
+        if fullname in LEFT_OUT:
             spec = self._elsewhere(fullname, path)
             if spec is not None and spec.loader is not None:
-                spec.loader = _Leaving(self, spec.loader)
+                spec.loader = _Leaving(self, spec.loader, LEFT_OUT[fullname])
             return spec
-        if self.within_metrics and _is_left_out(fullname):
+        if _is_one_of(self.left_out, fullname):
             return ModuleSpec(fullname, _Giving(_LeftOut(fullname)), is_package=True)
         return None
 
@@ -128,18 +131,19 @@ class _Finder(MetaPathFinder):
         return next((spec for finder in others if (spec := finder.find_spec(name, path)) is not None), None)
 
     @contextmanager
-    def leaving_out(self) -> Iterator[None]:
-        """Without what is not imported yet of `LEFT_OUT`; afterwards nothing stands for it any more."""
-        self.within_metrics = True
+    def leaving_out(self, names: tuple[str, ...]) -> Iterator[None]:
+        """Without what is not imported yet of these; afterwards nothing stands for them any more."""
+        before, self.left_out = self.left_out, (*self.left_out, *names)
         try:
             yield
         finally:
-            self.within_metrics = False
+            self.left_out = before
             for name, module in [*sys.modules.items()]:
-                if isinstance(module, _LeftOut):
+                if isinstance(module, _LeftOut) and _is_one_of(names, name):
                     del sys.modules[name]
                     parent, _, own = name.rpartition(".")
-                    sys.modules[parent].__dict__.pop(own, None) if parent in sys.modules else None
+                    if parent in sys.modules:
+                        sys.modules[parent].__dict__.pop(own, None)
 
 
 class _Giving(Loader):
@@ -157,10 +161,10 @@ class _Giving(Loader):
 
 
 class _Leaving(Loader):
-    """Loads torchmetrics as `loader` does, without what it hardly ever uses."""
+    """Loads a module as `loader` does, without `names`."""
 
-    def __init__(self, finder: _Finder, loader: Any) -> None:
-        self.finder, self.loader = finder, loader
+    def __init__(self, finder: _Finder, loader: Any, names: tuple[str, ...]) -> None:
+        self.finder, self.loader, self.names = finder, loader, names
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         module: ModuleType | None = self.loader.create_module(spec)
@@ -170,9 +174,9 @@ class _Leaving(Loader):
         module.__loader__ = self.loader
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
-        with self.finder.leaving_out():
+        with self.finder.leaving_out(self.names):
             self.loader.exec_module(module)
 
 
-def _is_left_out(name: str) -> bool:
-    return any(name == module or name.startswith(f"{module}.") for module in LEFT_OUT)
+def _is_one_of(names: tuple[str, ...], name: str) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in names)
