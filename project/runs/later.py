@@ -1,8 +1,9 @@
 """What torch and Lightning import at the start of every run and hardly any run uses: imported when it is used.
 
 torch's compiler is imported by the first optimizer, whose step has to leave a compiled graph, and by Lightning, to ask
-whether a network is compiled; torchmetrics imports torchvision and scipy.signal for a few of its functions, and
-matplotlib for its plots. Together that is a third of the time from a command to its first training step.
+whether a network is compiled, which also imports Triton to count a network's operations; torchmetrics imports
+torchvision and scipy.signal for a few of its functions, and matplotlib for its plots. Together that is a third of the
+time from a command to its first training step.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from typing import Any
 COMPILER = "torch._dynamo"
 OF_TORCHVISION = ("image.arniqa", "image.dists", "detection.iou", "detection.giou", "detection.diou", "detection.ciou")
 LEFT_OUT = {  # while the one is imported, something else stands for the others
+    "lightning.pytorch.utilities.model_summary.model_summary": ("torch.utils.flop_counter",),
     "torchmetrics": ("scipy.signal", "torchmetrics.utilities.plot"),
     **{f"torchmetrics.functional.{name}": ("torchvision",) for name in OF_TORCHVISION},
 }

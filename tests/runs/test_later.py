@@ -23,7 +23,7 @@ TRAINED = """
     optimizer.step()
     optimizer.zero_grad()
     assert isinstance(lightning.Trainer(logger=False, enable_checkpointing=False), lightning.Trainer)
-    for name in ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "matplotlib", "scipy.signal"):
+    for name in ("torch._dynamo", "torch._inductor", "sympy", "triton", "torchvision", "matplotlib", "scipy.signal"):
         assert not there(name), name
     assert "torchvision" not in sys.modules
 """
@@ -66,6 +66,19 @@ USES = {
 
         from lightning.pytorch.utilities.compile import from_compiled
         assert isinstance(from_compiled(torch.compile(Task(), backend="eager")), Task)
+    """,
+    "a summary of a network": """
+        from lightning.pytorch.utilities.model_summary import ModelSummary
+
+        class Task(lightning.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.layer, self.example_input_array = net, torch.ones(3, 2)
+
+            def forward(self, x):
+                return self.layer(x)
+
+        assert ModelSummary(Task()).total_flops == 2 * 3 * 2 * 2
     """,
     "torchmetrics": """
         from torchmetrics.functional.detection import intersection_over_union
