@@ -13,8 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.summary import hparams, scalar
 
 from project.runs.folder import CONFIG, METRICS, read_config
 from project.runs.settings import parameters
@@ -59,13 +58,7 @@ def begin_hparams(folder: Path, values: dict[str, Any]) -> None:
     """Write the hyperparameters of a run that begins, in the place of an earlier row of it."""
     _remove(folder)
     begin, _ = _summaries(values, {})
-    partial = folder / ".hparams.partial"
-    with partial.open("wb") as file:
-        writer = RecordWriter(file)
-        for event in (Event(file_version="brain.Event:2"), Event(summary=begin)):
-            event.wall_time = time.time()
-            writer.write(event.SerializeToString())
-    partial.replace(folder / FIRST)
+    _write(folder / FIRST, [begin])
 
 
 def write_hparams(folder: Path, parameters: dict[str, Any], metrics: dict[str, float], failed: bool = False) -> None:
@@ -85,14 +78,23 @@ def write_hparams(folder: Path, parameters: dict[str, Any], metrics: dict[str, f
         content = HParamsPluginData.FromString(plugin.content)
         content.session_end_info.status = STATUS_FAILURE
         plugin.content = content.SerializeToString()
-    writer = SummaryWriter(str(folder), filename_suffix=SUFFIX)
-    try:
-        for summary in (begin, end):
-            writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
-        for name, value in metrics.items():
-            writer.add_scalar(f"objective/{name}", value)
-    finally:
-        writer.close()
+    # behind the run's own files, the last of which drops what stands before it if the run was resumed: a short run ends
+    # in the second in which that was begun
+    begun = [int(file.name.split(".")[3]) for file in folder.glob("events.out.tfevents.*.*")]
+    second = max([int(time.time()), *(number + 1 for number in begun)])
+    objectives = [scalar(f"objective/{name}", value) for name, value in metrics.items()]
+    _write(folder / f"events.out.tfevents.{second}{SUFFIX}", [begin, end, *objectives])
+
+
+def _write(path: Path, summaries: Sequence[Summary]) -> None:
+    """An event file that is there whole or not at all."""
+    partial = path.with_name(".hparams.partial")
+    with partial.open("wb") as file:
+        writer = RecordWriter(file)
+        for event in (Event(file_version="brain.Event:2"), *(Event(summary=summary) for summary in summaries)):
+            event.wall_time = time.time()
+            writer.write(event.SerializeToString())
+    partial.replace(path)
 
 
 def _summaries(parameters: dict[str, Any], metrics: dict[str, float]) -> Sequence[Summary]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from project.callbacks.hparams import begin_hparams, write_hparams
@@ -125,6 +126,21 @@ def test_each_run_is_one_row_with_true_parameters_and_final_metrics(runs: Path) 
     assert "hp_metric" not in {info["name"]["tag"] for info in experiment["metricInfos"]}
     kinds = {info["name"]: info["type"] for info in experiment["hparamInfos"]}
     assert (kinds["optimizer.lr"], kinds["optimizer"]) == ("DATA_TYPE_FLOAT64", "DATA_TYPE_STRING")
+
+
+def test_the_end_stands_behind_what_a_resumed_run_drops_however_short_it_was(tmp_path: Path) -> None:
+    begin_hparams(tmp_path, {"optimizer.lr": 0.5})
+    with SummaryWriter(str(tmp_path), purge_step=0) as writer:
+        writer.add_scalar("val/accuracy", 0.25, 32)
+    (own,) = [path for path in tmp_path.glob("events.*") if not path.name.endswith(".hparams")]
+    own.rename(tmp_path / f"events.out.tfevents.{int(time.time()) + 5}.host.9.9")  # the second may be the same
+    for value in (0.75, 0.5):
+        write_hparams(tmp_path, {"optimizer.lr": 0.5}, {"val/accuracy": value})
+        events = EventAccumulator(str(tmp_path)).Reload()
+        assert [event.value for event in events.Scalars("objective/val/accuracy")] == [value]
+        assert [event.value for event in events.Scalars("val/accuracy")] == [0.25]
+    assert len(list(tmp_path.glob("*.hparams"))) == 1
+    assert not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.slow
