@@ -87,7 +87,8 @@ def write_hparams(folder: Path, parameters: dict[str, Any], metrics: dict[str, f
 
 
 def _write(path: Path, summaries: Sequence[Summary]) -> None:
-    """An event file that is there whole or not at all."""
+    """An event file that is there whole or not at all; its folder is made where a trial failed before it had one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(".hparams.partial")
     with partial.open("wb") as file:
         writer = RecordWriter(file)

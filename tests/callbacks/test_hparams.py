@@ -143,6 +143,12 @@ def test_the_end_stands_behind_what_a_resumed_run_drops_however_short_it_was(tmp
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_what_failed_before_it_had_a_folder_has_a_row(tmp_path: Path) -> None:
+    write_hparams(tmp_path / "sweep" / "0", {"optimizer.lr": 0.5}, {}, failed=True)
+    (row,) = (tmp_path / "sweep" / "0").iterdir()
+    assert row.name.endswith(".hparams")
+
+
 @pytest.mark.slow
 def test_an_open_tensorboard_sees_a_run_come_to_its_end(tmp_path: Path) -> None:
     folder = tmp_path / "run"
