@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from project.benchmarks.measuring import Figure, in_turn
-from project.benchmarks.step import Watch
+from project.benchmarks.references import Watch
 from project.nets import cells
 from project.nets.kernels import Kernel, has_bf16
 from project.nets.language_model import LanguageModel

@@ -2,20 +2,18 @@
 
 import os
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
-from lightning import Callback, LightningModule, Trainer
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
 from project.benchmarks.measuring import Figure, in_turn
+from project.benchmarks.references import Bare, Kind, Lightnings, Net, Watch
 from project.data.loader import ImageLoader
 from project.runs.building import build
 from project.runs.command import CONF
@@ -24,7 +22,6 @@ from project.runs.lean import spare_idle_hooks, without_gpus
 from project.runs.quiet import quiet
 from project.runs.speed import keep_buffers, lay_out, settle_precision
 from project.runs.training import build_trainer
-from project.tasks.schedules import Steps
 
 BATCH = 128
 SIZES = {"num_classes": 10, "image_shape": [3, 32, 32]}
@@ -32,7 +29,6 @@ NETWORKS = ("resnet", "resnet18", "vgg", "alexnet")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 Batches = Sequence[tuple[Tensor, Tensor]]
-Net = Callable[[DictConfig], nn.Module]
 
 
 class Costless(nn.Module):
@@ -47,24 +43,26 @@ class Costless(nn.Module):
 
 
 def steps(repeats: int, count: int = 400) -> list[Figure]:
-    """A step of `model=convnet` and one of a network that costs nothing, against a bare PyTorch loop.
+    """A step of `model=convnet` and one of a network that costs nothing, against a bare PyTorch loop and Lightning.
 
     Args:
         repeats: measurements of each side.
         count: steps of a measurement; of the network that costs nothing, four times as many.
     """
-    convnet = _compared(("model=convnet", "trainer.precision=32-true"), _net, Repeated(_batches(40), count), repeats)
-    nothing = _compared(
-        ("model=convnet", "trainer.precision=32-true"),
-        lambda cfg: Costless(),
-        Repeated(_batches(4, size=1), 4 * count),
-        repeats,
-    )
-    what = f"training step of model=convnet, batch {BATCH}, against a bare loop"
-    return [
-        Figure(what, "ms", *_scaled(convnet, 1e3), "<= 1.06"),
+    words = ("model=convnet", "trainer.precision=32-true")
+    convnet = _compared(words, _net, Repeated(_batches(40), count), repeats, peers=("usual",))
+    few = Repeated(_batches(4, size=1), 4 * count)
+    nothing = _compared(words, lambda cfg: Costless(), few, repeats, peers=("usual", "lean"))
+    what = f"training step of model=convnet, batch {BATCH}, against"
+    found = [
+        Figure(f"{what} a bare loop", "ms", *_scaled(convnet, 1e3), "<= 1.06"),
+        Figure(f"{what} Lightning as usually configured", "ms", *_scaled(convnet, 1e3, "usual")),
         Figure("the same with a network that costs nothing", "us", *_scaled(nothing, 1e6), "<= 300", by="difference"),
     ]
+    for peer, name in (("usual", "Lightning as usually configured"), ("lean", "Lightning without metrics and logger")):
+        ours, theirs = _above_bare(nothing, "ours"), _above_bare(nothing, peer)
+        found.append(Figure(f"what that is above the bare loop, against {name}", "us", ours, theirs))
+    return found
 
 
 def networks(repeats: int, count: int = 3, names: Sequence[str] = NETWORKS) -> list[Figure]:
@@ -105,9 +103,9 @@ def recipe(repeats: int, count: int = 3, words: Sequence[str] = ()) -> list[Figu
 
 
 def _compared(
-    words: Sequence[str], net: Net, batches: Any, repeats: int, plain: bool = False
+    words: Sequence[str], net: Net, batches: Any, repeats: int, plain: bool = False, peers: Sequence[Kind] = ()
 ) -> dict[str, list[float]]:
-    """Seconds of a step, of ours and of the bare loop in turn.
+    """Seconds of a step, of ours, of the bare loop and of each of `peers` in turn.
 
     Args:
         plain: the bare loop is what PyTorch does by itself: float32, channels first, glibc's usual handling of memory;
@@ -118,12 +116,17 @@ def _compared(
         settle_precision(cfg)
         ours, bare = Ours(cfg, net, batches), Bare(cfg, net, batches, plain)
         sides: dict[str, Callable[[], Any]] = {"ours": ours, "bare": bare}
+        sides |= {peer: Lightnings(cfg, net, batches, peer) for peer in peers}
         return in_turn(sides, repeats, seconds=lambda side: side() / len(batches))
 
 
-def _scaled(times: dict[str, list[float]], scale: float) -> tuple[list[float], list[float]]:
-    ours, bare = ([scale * value for value in times[name]] for name in ("ours", "bare"))
-    return ours, bare
+def _scaled(times: dict[str, list[float]], scale: float, other: str = "bare") -> tuple[list[float], list[float]]:
+    ours, theirs = ([scale * value for value in times[name]] for name in ("ours", other))
+    return ours, theirs
+
+
+def _above_bare(times: dict[str, list[float]], name: str) -> list[float]:
+    return [1e6 * (value - bare) for value, bare in zip(times[name], times["bare"], strict=True)]
 
 
 def _net(cfg: DictConfig) -> nn.Module:
@@ -149,32 +152,6 @@ def _batches(count: int, size: int = 32) -> Batches:
         )
         for _ in range(count)
     ]
-
-
-class Bare:
-    """What somebody writes who needs no framework."""
-
-    def __init__(self, cfg: DictConfig, net: Net, batches: Any, plain: bool) -> None:
-        self.plain = plain
-        layout = torch.contiguous_format if plain else torch.channels_last
-        self.net = net(cfg).to(memory_format=layout)
-        trained = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
-        self.optimizer, self.smoothing = build(cfg.optimizer)(trained), cfg.model.label_smoothing
-        self.schedule = build(cfg.scheduler)(self.optimizer, Steps(10**6, len(batches)))["scheduler"]
-        self.bf16 = not plain and cfg.trainer.precision == "bf16-mixed"
-        self.batches = [(images.contiguous(), labels) for images, labels in batches] if plain else batches
-
-    def __call__(self) -> float:
-        keep_buffers(not self.plain)
-        start = time.perf_counter()
-        for images, labels in self.batches:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                loss = F.cross_entropy(self.net(images), labels, label_smoothing=self.smoothing)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            self.schedule.step()
-        return time.perf_counter() - start
 
 
 @dataclass
@@ -223,16 +200,3 @@ class Repeated:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self.batches[step % len(self.batches)] for step in range(self.count))
-
-
-class Watch(Callback):
-    """From before the first batch to the end of the last, without the Trainer's own start and end."""
-
-    seconds = 0.0
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.seconds:
-            self.seconds = time.perf_counter() - self._start
