@@ -147,6 +147,14 @@ class Beginning(Callback):
         log.info("%s on %s -> %s", what, trainer.strategy.root_device, self.folder)
         if self.precision:
             log.info(self.precision)
+        every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs or -1
+        if every is not None and epochs > 0 and epochs % every and trainer.enable_validation:
+            log.warning(
+                "trainer.max_epochs=%d is no multiple of trainer.check_val_every_n_epoch=%d: the network of the last "
+                "epochs is not validated, and not the one that is tested",
+                epochs,
+                every,
+            )
         if self.checkpoint is not None:
             log.info("going on at step %d from %s", trainer.global_step, self.checkpoint)
 

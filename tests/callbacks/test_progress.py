@@ -16,6 +16,7 @@ def test_a_log_has_one_line_per_epoch(tmp_path: Path) -> None:
     train(tiny(f"folder={tmp_path / 'run'}"))
     lines = [line for line in (tmp_path / "run" / "train.log").read_text().splitlines() if "images/s" in line]
     assert len(lines) == 2
+    assert "is no multiple of" not in (tmp_path / "run" / "train.log").read_text()
     for number, line in enumerate(lines, 1):
         assert re.search(rf"epoch   {number}/2  [\d,]+ images/s  train/accuracy 0\.\d+  train/loss \d", line)
         assert "val/accuracy" in line
@@ -23,8 +24,10 @@ def test_a_log_has_one_line_per_epoch(tmp_path: Path) -> None:
 
 def test_an_epoch_without_validation_shows_none(tmp_path: Path) -> None:
     train(tiny(f"folder={tmp_path / 'run'}", "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
-    lines = [line for line in (tmp_path / "run" / "train.log").read_text().splitlines() if "images/s" in line]
+    said = (tmp_path / "run" / "train.log").read_text()
+    lines = [line for line in said.splitlines() if "images/s" in line]
     assert ["val/" in line for line in lines] == [False, True, False]
+    assert "trainer.max_epochs=3 is no multiple of trainer.check_val_every_n_epoch=2: the network of the last" in said
 
 
 class Terminal(io.StringIO):

@@ -117,6 +117,10 @@ CASES += [((), step, True) for step in (5, 10, 15)]
 CASES += [(WITHIN, step, False) for step in (2, 3, 5, 6)] + [(WITHIN, step, True) for step in (2, 4, 7)]
 CASES += [(("trainer.check_val_every_n_epoch=2", "scheduler=onecycle"), step, False) for step in (5, 6, 10)]
 CASES += [(("trainer.accumulate_grad_batches=2",), step, False) for step in (3, 5, 6)]
+LOOKAHEAD = ("callbacks=[lookahead]", "callbacks.lookahead.every=3", "callbacks.lookahead.power=1")
+CASES += [
+    ((*LOOKAHEAD, *words), step, False) for words in ((), ("trainer.accumulate_grad_batches=2",)) for step in (4, 6)
+]
 
 
 QUICK = [((), 5, False), ((), 5, True), (WITHIN, 4, True)]
