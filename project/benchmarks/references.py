@@ -110,7 +110,7 @@ class Usual(Lean):
 
 
 @dataclass
-class Lightnings:
+class ByLightning:
     """Seconds of a training by Lightning's Trainer, in float32 on the CPU.
 
     Args:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
 from project.benchmarks.measuring import Figure, in_turn
-from project.benchmarks.references import Bare, Kind, Lightnings, Net, Watch
+from project.benchmarks.references import Bare, Kind, ByLightning, Net, Watch
 from project.data.loader import ImageLoader
 from project.runs.building import build
 from project.runs.command import CONF
@@ -116,7 +116,7 @@ def _compared(
         settle_precision(cfg)
         ours, bare = Ours(cfg, net, batches), Bare(cfg, net, batches, plain)
         sides: dict[str, Callable[[], Any]] = {"ours": ours, "bare": bare}
-        sides |= {peer: Lightnings(cfg, net, batches, peer) for peer in peers}
+        sides |= {peer: ByLightning(cfg, net, batches, peer) for peer in peers}
         return in_turn(sides, repeats, seconds=lambda side: side() / len(batches))
 
 

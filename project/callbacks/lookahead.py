@@ -13,9 +13,9 @@ class Lookahead(Callback):
     """Every `every` optimizer steps the slow weights take a part of the way to the weights, which then start from them.
 
     Lookahead (Zhang et al. 2019, arXiv 1907.08610, algorithm 1) with a part that becomes smaller while the training
-    goes on (Jordan 2024, arXiv 2404.00498, section 3.4): after step t of T it is 1 - decay^every (t / T)^power, at first
-    nearly all of the way. With the last step the weights become the slow ones. Running statistics of norms count as
-    weights. A checkpoint holds the slow weights, so that a resumed run goes on exactly.
+    goes on (Jordan 2024, arXiv 2404.00498, section 3.4): after step t of T it is 1 - decay^every (t / T)^power, at
+    first nearly all of the way. With the last step the weights become the slow ones. Running statistics of norms count
+    as weights. A checkpoint holds the slow weights, so that a resumed run goes on exactly.
 
     Args:
         every: optimizer steps from one to the next.

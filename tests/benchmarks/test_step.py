@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from project.benchmarks.references import Bare, Lightnings
+from project.benchmarks.references import Bare, ByLightning
 from project.benchmarks.step import Ours, Repeated, _batches, composed, steps
 from project.runs.building import build
 
@@ -29,8 +29,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], nn.Modu
         sides: dict[str, Callable[[], Callable[[], float]]] = {
             "ours": lambda: Ours(cfg, net, batches),
             "bare": lambda: Bare(cfg, net, batches, plain=False),
-            "usual": lambda: Lightnings(cfg, net, batches, "usual"),
-            "lean": lambda: Lightnings(cfg, net, batches, "lean"),
+            "usual": lambda: ByLightning(cfg, net, batches, "usual"),
+            "lean": lambda: ByLightning(cfg, net, batches, "lean"),
         }
         assert sides[side]()() > 0
         [found] = nets
