@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
 from project.benchmarks.measuring import Figure, in_turn
-from project.benchmarks.references import Bare, Kind, ByLightning, Net, Watch
+from project.benchmarks.references import Bare, ByLightning, Kind, Net, Watch
 from project.data.loader import ImageLoader
 from project.runs.building import build
 from project.runs.command import CONF
