@@ -19,6 +19,7 @@ NAMES = {
 ALONE = {  # not part of all
     "scale": "a study that many workers share, or that has 1,000 trials running, on every storage that there is here",
 }
+ON_DEVICE = ("input", "step", "networks", "recurrent", "recipe")  # the others measure processes, on the CPU
 SWEEP_PARTS = ("wall", "busy", "overhead", "storage", "locks", "pruning")
 
 
@@ -33,6 +34,12 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, help="measurements of each side (default: 5; of all: as time allows)")
     parser.add_argument("--images", type=int, default=20_000, help="input: images in memory (default: 20000)")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu"),
+        default="auto",
+        help=f"{', '.join(ON_DEVICE)}: where (default: where a run takes place)",
+    )
     parser.add_argument("--compile", nargs="*", default=[], metavar="CELL", help="recurrent: cells to compile as well")
     parser.add_argument("--parts", nargs="+", default=SWEEP_PARTS, choices=SWEEP_PARTS, help="sweep: what is measured")
     parser.add_argument("--quick", action="store_true", help="in a minute, to see that everything runs")

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from project.benchmarks.measuring import Figure, in_turn
+from project.benchmarks.measuring import Figure, finish, in_turn
 from project.benchmarks.step import MEAN, STD
 from project.data.loader import ImageLoader
 
@@ -35,19 +35,21 @@ class PilImages(Dataset):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def input_pipeline(repeats: int, count: int = 20_000, batch_size: int = 128) -> list[Figure]:
+def input_pipeline(repeats: int, count: int = 20_000, batch_size: int = 128, device: str = "cpu") -> list[Figure]:
     """Images per second of one epoch: shift by up to 4, mirror, normalise; both sides in turn, `repeats` times.
 
     Args:
         repeats: epochs of our loader; each is followed by a twentieth of an epoch of the reference.
         count: 32x32 images of random bytes.
         batch_size: of both.
+        device: on which our batches are made; the reference's stay on the CPU.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 10, (count,), generator=generator)
     part = max(batch_size, count // 20)
-    ours = ImageLoader(images, labels, min(batch_size, count), mean=MEAN, std=STD, train=True, shift=4, flip=True)
+    options: dict[str, Any] = {"mean": MEAN, "std": STD, "train": True, "shift": 4, "flip": True, "device": device}
+    ours = ImageLoader(images, labels, min(batch_size, count), **options)
     reference = DataLoader(PilImages(images[:part], labels[:part]), batch_size, shuffle=True, num_workers=0)
     sides: dict[str, Callable[[], Any]] = {"ours": lambda: ours, "PIL": lambda: reference}
     times = in_turn(sides, repeats, seconds=lambda side: _seconds_of_an_image(side()))
@@ -60,4 +62,5 @@ def _seconds_of_an_image(batches: Iterable[Any]) -> float:
     start, seen = time.perf_counter(), 0
     for batch, _ in batches:
         seen += len(batch)
+    finish()
     return (time.perf_counter() - start) / seen

@@ -81,16 +81,20 @@ class Figure:
         }
 
 
-def shown(figures: Iterable[Figure], repeats: int, markdown: bool = False) -> str:
+def shown(figures: Iterable[Figure], repeats: int, device: str = "cpu", markdown: bool = False) -> str:
     """A table of the figures and a line on the machine."""
-    return f"{table([figure.row() for figure in figures], markdown)}\n\n{conditions(repeats)}"
+    return f"{table([figure.row() for figure in figures], markdown)}\n\n{conditions(repeats, device)}"
 
 
-def conditions(repeats: int) -> str:
-    """On what it was measured, and how often; 0: that is said elsewhere."""
+def conditions(repeats: int, device: str = "cpu") -> str:
+    """On what it was measured, and how often; 0: that is said elsewhere.
+
+    Args:
+        device: the type of that which computed.
+    """
     machine = hardware()
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning"))
-    devices = "".join(f", {name}" for name in machine["gpus"])
+    devices = "".join(f", {name}" for name in machine["gpus"]) if device == "cuda" else ""
     often = f"medians of {repeats} repeats, " if repeats else "medians, "
     return (
         f"{often}{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads"
@@ -120,9 +124,14 @@ def timed(side: Callable[[], Any]) -> float:
     """Seconds of a call, to the end of what it has started on a GPU."""
     start = time.perf_counter()
     side()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    finish()
     return time.perf_counter() - start
+
+
+def finish() -> None:
+    """Wait for what was started on a GPU."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def _short(value: float) -> str:

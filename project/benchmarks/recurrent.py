@@ -11,7 +11,7 @@ from lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from project.benchmarks.measuring import Figure, in_turn
+from project.benchmarks.measuring import Figure, finish, in_turn
 from project.benchmarks.references import Watch
 from project.nets import cells
 from project.nets.kernels import Kernel, has_bf16
@@ -29,7 +29,11 @@ MUT1 = {("mut1", "float32"): "<= 1", ("mut1 compiled", "bfloat16"): "<= 1.1"}  #
 
 
 def recurrent(
-    repeats: int, compiled: Sequence[str] = (), names: Sequence[str] = tuple(CELLS), steps: int = 20
+    repeats: int,
+    compiled: Sequence[str] = (),
+    names: Sequence[str] = tuple(CELLS),
+    steps: int = 20,
+    device: str = "cpu",
 ) -> list[Figure]:
     """Layers of every cell, and a whole training step.
 
@@ -38,8 +42,9 @@ def recurrent(
         compiled: cells that are also measured with `kernel=compiled`; compiling takes up to a minute each.
         names: cells.
         steps: optimizer steps of a measurement.
+        device: cpu or cuda.
     """
-    return [*recurrent_layers(repeats, compiled, names), *training_step(repeats, steps)]
+    return [*recurrent_layers(repeats, compiled, names, device), *training_step(repeats, steps, device)]
 
 
 def recurrent_layers(
@@ -48,7 +53,7 @@ def recurrent_layers(
     """Forward and backward through one layer of 256 units, 50 sequences of 50 steps; all in turn, `repeats` times.
 
     The reference is `nn.GRU`, or for the LSTM `nn.LSTM`, in the same precision: float32, and bfloat16 where the
-    processor has instructions for it.
+    device has instructions for it.
     """
     inputs = torch.randn(STEPS, BATCH, HIDDEN, device=device)
     nets: dict[str, nn.Module] = {"nn.GRU": nn.GRU(HIDDEN, HIDDEN), "nn.LSTM": nn.LSTM(HIDDEN, HIDDEN)}
@@ -69,18 +74,20 @@ def recurrent_layers(
     return figures
 
 
-def training_step(repeats: int, steps: int = 20) -> list[Figure]:
+def training_step(repeats: int, steps: int = 20, device: str = "cpu") -> list[Figure]:
     """A whole training step of `model=lstm` against the same in a loop by hand with `nn.LSTM`, in turn.
 
     Args:
         repeats: measurements of each, of `steps` steps.
         steps: optimizer steps of a measurement.
+        device: cpu or cuda.
     """
-    ids = torch.randint(0, VOCABULARY, (steps, STEPS + 1, BATCH))
+    ids = torch.randint(0, VOCABULARY, (steps, STEPS + 1, BATCH), device=device)
     batches = [(part[:-1], part[1:]) for part in ids]
     sides: dict[str, Callable[[], Any]] = {}
-    for dtype in _types("cpu"):
-        sides |= {f"ours {_name(dtype)}": _Ours(batches, dtype), f"by hand {_name(dtype)}": _ByHand(batches, dtype)}
+    for dtype in _types(device):
+        sides[f"ours {_name(dtype)}"] = _Ours(batches, dtype, device)
+        sides[f"by hand {_name(dtype)}"] = _ByHand(batches, dtype, device)
     times = in_turn(sides, repeats, seconds=lambda side: side() / steps)
     milliseconds = {name: [1e3 * value for value in found] for name, found in times.items()}
     figures = [
@@ -91,7 +98,7 @@ def training_step(repeats: int, steps: int = 20) -> list[Figure]:
             milliseconds[f"by hand {_name(dtype)}"],
             "<= 1.05",
         )
-        for dtype in _types("cpu")
+        for dtype in _types(device)
     ]
     if "ours bfloat16" in times:
         half, full = ([1 / value for value in times[name]] for name in ("ours bfloat16", "ours float32"))
@@ -120,18 +127,18 @@ def _pass(net: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
 class _ByHand:
     """What somebody writes who needs no framework."""
 
-    def __init__(self, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> None:
-        self.batches, self.dtype = batches, dtype
+    def __init__(self, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype, device: str) -> None:
+        self.batches, self.dtype, self.device = batches, dtype, device
         self.embedding, self.lstm = nn.Embedding(VOCABULARY, HIDDEN), nn.LSTM(HIDDEN, HIDDEN, 2, dropout=0.1)
         self.dropout, self.head = nn.Dropout(0.1), nn.Linear(HIDDEN, VOCABULARY)
-        self.parameters = [p for part in (self.embedding, self.lstm, self.head) for p in part.parameters()]
+        self.parameters = [p for part in (self.embedding, self.lstm, self.head) for p in part.to(device).parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3)
         self.state: Any = None
 
     def __call__(self) -> float:
         start = time.perf_counter()
         for inputs, targets in self.batches:
-            with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
                 outputs, state = self.lstm(self.embedding(inputs), self.state)
                 self.state = tuple(part.detach() for part in state)
                 loss = F.cross_entropy(self.head(self.dropout(outputs)).flatten(0, 1), targets.flatten())
@@ -139,13 +146,15 @@ class _ByHand:
             loss.backward()
             nn.utils.clip_grad_norm_(self.parameters, 1.0)
             self.optimizer.step()
+        finish()
         return time.perf_counter() - start
 
 
 class _Ours:
     """`model=lstm` under Lightning's Trainer, with measures and logging as in a run."""
 
-    def __init__(self, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> None:
+    def __init__(self, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype, device: str) -> None:
+        self.device = device
         self.batches, self.precision = batches, "32-true" if dtype == torch.float32 else "bf16-mixed"
         net = LanguageModel(VOCABULARY, cells.LSTM, HIDDEN, num_layers=2, dropout=0.1)
         self.task = LanguageModelling(net, partial(torch.optim.Adam, lr=1e-3), token="character")
@@ -154,7 +163,7 @@ class _Ours:
         watch = Watch()
         with quiet():
             trainer = Trainer(
-                accelerator="cpu", max_epochs=1, precision=self.precision,  # type: ignore[arg-type]
+                accelerator=self.device, max_epochs=1, precision=self.precision,  # type: ignore[arg-type]
                 gradient_clip_val=1.0, callbacks=[watch], logger=False,
                 enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             )  # fmt: skip

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy
 
+from project.benchmarks.measuring import finish
 from project.runs.building import build
 from project.runs.quiet import quiet
 from project.runs.speed import keep_buffers
@@ -31,10 +32,10 @@ Kind = Literal["usual", "lean"]
 class Bare:
     """What somebody writes who needs no framework."""
 
-    def __init__(self, cfg: DictConfig, net: Net, batches: Any, plain: bool) -> None:
-        self.plain = plain
+    def __init__(self, cfg: DictConfig, net: Net, batches: Any, plain: bool, device: str) -> None:
+        self.plain, self.device = plain, device
         layout = torch.contiguous_format if plain else torch.channels_last
-        self.net = net(cfg).to(memory_format=layout)
+        self.net = net(cfg).to(device).to(memory_format=layout)
         self.cfg, self.smoothing = cfg, cfg.model.label_smoothing
         self.bf16 = not plain and cfg.trainer.precision == "bf16-mixed"
         self.batches = [(images.contiguous(), labels) for images, labels in batches] if plain else batches
@@ -44,12 +45,13 @@ class Bare:
         optimizer, schedule = _optimized(self.net, self.cfg, len(self.batches))
         start = time.perf_counter()
         for images, labels in self.batches:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
                 loss = F.cross_entropy(self.net(images), labels, label_smoothing=self.smoothing)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule["scheduler"].step()
+        finish()
         return time.perf_counter() - start
 
 
@@ -65,10 +67,12 @@ class Watch(Callback):
     seconds = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        finish()
         self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.seconds:
+            finish()
             self.seconds = time.perf_counter() - self._start
 
 
@@ -111,17 +115,19 @@ class Usual(Lean):
 
 @dataclass
 class ByLightning:
-    """Seconds of a training by Lightning's Trainer, in float32 on the CPU.
+    """Seconds of a training by Lightning's Trainer, in float32.
 
     Args:
         kind: `usual` has what ours has by default and Lightning has at hand: measures, a logger, checkpoints, the
             learning rate, a progress bar; `lean` has nothing that can be left out.
+        device: cpu or cuda.
     """
 
     cfg: DictConfig
     net: Net
     batches: Any
     kind: Kind
+    device: str
 
     def __call__(self) -> float:
         keep_buffers()  # as ours, like the layout: what is compared is what the frameworks do beside the arithmetic
@@ -133,7 +139,7 @@ class ByLightning:
         return watch.seconds
 
     def _fit(self, watch: Watch, folder: str) -> None:
-        words: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 1, "default_root_dir": folder}
+        words: dict[str, Any] = {"accelerator": self.device, "max_epochs": 1, "default_root_dir": folder}
         net = self.net(self.cfg).to(memory_format=torch.channels_last)
         if self.kind == "lean":
             off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")

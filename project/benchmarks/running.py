@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from project.benchmark import ON_DEVICE
 from project.benchmarks.measuring import Figure, conditions, shown
 from project.nets.kernels import has_bf16
 from project.runs.folder import write_json
 from project.runs.provenance import hardware
 from project.runs.quiet import quiet
+from project.runs.speed import device_for
 from project.runs.tables import table
 
 REPEATS = 5
@@ -49,22 +51,24 @@ def run(arguments: argparse.Namespace) -> None:
         _all(arguments)
         return
     repeats = arguments.repeats or (1 if arguments.quick else REPEATS)
+    device = _device(arguments)
     with quiet():
-        print(shown(_benchmark(arguments)(repeats), repeats))
+        print(shown(_benchmark(arguments)(repeats), repeats, device))
     if arguments.name == "startup":
         print(_imports())
 
 
 def _all(arguments: argparse.Namespace) -> None:
-    begun, figures = time.monotonic(), list[Figure]()
-    record: dict[str, Any] = {"machine": hardware(), "conditions": conditions(0), "figures": []}
+    begun, figures, device = time.monotonic(), list[Figure](), device_for(arguments.device).type
+    where = conditions(0, device)
+    record: dict[str, Any] = {"machine": hardware(), "conditions": where, "figures": []}
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     def keep(found: list[Figure], name: str, repeats: int) -> None:
         figures.extend(found)
         record["figures"] += [{"benchmark": name, "repeats": repeats, **figure.record()} for figure in found]
         write_json(arguments.out / "benchmark.json", record)
-        text = f"{shown(figures, 0, markdown=True)}\n"
+        text = f"{shown(figures, 0, device, markdown=True)}\n"
         (arguments.out / "benchmark.md").write_text(text, encoding="utf-8")
         print(
             f"{name}, {time.monotonic() - begun:.0f} s after the start\n{table([f.row() for f in found])}\n", flush=True
@@ -82,7 +86,7 @@ def _all(arguments: argparse.Namespace) -> None:
     scale = SMALL if arguments.quick else SCALE
     scale = replace(scale, repeats=arguments.repeats) if arguments.repeats else scale
     keep(sweep_figures(measured(scale), scale), "sweep", scale.repeats)
-    print(f"{_imports()}\n{conditions(0)}\n{arguments.out / 'benchmark.json'}, {arguments.out / 'benchmark.md'}")
+    print(f"{_imports()}\n{where}\n{arguments.out / 'benchmark.json'}, {arguments.out / 'benchmark.md'}")
 
 
 def _benchmark(arguments: argparse.Namespace) -> Callable[[int], list[Figure]]:
@@ -101,12 +105,20 @@ def _benchmark(arguments: argparse.Namespace) -> Callable[[int], list[Figure]]:
         "callbacks": callbacks.callbacks,
     }
     options = dict(QUICK[arguments.name]) if arguments.quick else {}
+    device = _device(arguments)
+    if arguments.name in ON_DEVICE:
+        options["device"] = device
     if arguments.name == "input" and not arguments.quick:
         options["count"] = arguments.images
     if arguments.name == "recurrent":
-        half = has_bf16(torch.device("cpu"))
+        half = has_bf16(torch.device(device))
         options["compiled"] = arguments.compile or (["mut1"] if half and not arguments.quick else [])
     return partial(known[arguments.name], **options)
+
+
+def _device(arguments: argparse.Namespace) -> str:
+    """The type of the device that the benchmark computes on."""
+    return device_for(arguments.device).type if arguments.name in ON_DEVICE else "cpu"
 
 
 def _sweep_texts(arguments: argparse.Namespace) -> Iterator[str]:

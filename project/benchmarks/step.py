@@ -20,12 +20,14 @@ from project.runs.command import CONF
 from project.runs.hydra_versions import DEFAULTS
 from project.runs.lean import spare_idle_hooks, without_gpus
 from project.runs.quiet import quiet
-from project.runs.speed import keep_buffers, lay_out, settle_precision
+from project.runs.speed import GRAPHS, Compilation, compile_net, keep_buffers, lay_out, settle_precision
 from project.runs.training import build_trainer
 
 BATCH = 128
 SIZES = {"num_classes": 10, "image_shape": [3, 32, 32]}
 NETWORKS = ("resnet", "resnet18", "vgg", "alexnet")
+FASTER = {"cpu": 1, "cuda": 100}  # so many times as many steps, for measurements of some tenths of a second
+WITH_GRAPHS = f" with compile={GRAPHS}"
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -42,17 +44,18 @@ class Costless(nn.Module):
         return self.logits.expand(len(images), -1)
 
 
-def steps(repeats: int, count: int = 400) -> list[Figure]:
+def steps(repeats: int, count: int = 400, device: str = "cpu") -> list[Figure]:
     """A step of `model=convnet` and one of a network that costs nothing, against a bare PyTorch loop and Lightning.
 
     Args:
         repeats: measurements of each side.
         count: steps of a measurement; of the network that costs nothing, four times as many.
+        device: cpu or cuda, for all sides; the batches lie there.
     """
     words = ("model=convnet", "trainer.precision=32-true")
-    convnet = _compared(words, _net, Repeated(_batches(40), count), repeats, peers=("usual",))
-    few = Repeated(_batches(4, size=1), 4 * count)
-    nothing = _compared(words, lambda cfg: Costless(), few, repeats, peers=("usual", "lean"))
+    many, few = Repeated(_batches(40, device), count), Repeated(_batches(4, device, size=1), 4 * count)
+    convnet = _compared(words, _net, many, repeats, device, peers=("usual",))
+    nothing = _compared(words, lambda cfg: Costless(), few, repeats, device, peers=("usual", "lean"))
     what = f"training step of model=convnet, batch {BATCH}, against"
     found = [
         Figure(f"{what} a bare loop", "ms", *_scaled(convnet, 1e3), "<= 1.06"),
@@ -65,60 +68,82 @@ def steps(repeats: int, count: int = 400) -> list[Figure]:
     return found
 
 
-def networks(repeats: int, count: int = 3, names: Sequence[str] = NETWORKS) -> list[Figure]:
+def networks(repeats: int, count: int = 3, names: Sequence[str] = NETWORKS, device: str = "cpu") -> list[Figure]:
     """Training as `trainer.precision=auto` and `channels_last` choose it, against PyTorch's float32, channels first.
 
     Args:
         repeats: measurements of each side.
-        count: steps of a measurement.
+        count: steps of a measurement, on a GPU 100 times as many.
         names: models.
+        device: cpu or cuda.
     """
-    figures = []
+    figures, count, graphs = [], count * FASTER[device], device == "cuda"
     for name in names:
-        times = _compared((f"model={name}",), _net, Repeated(_batches(2), count), repeats, plain=True)
-        ours, bare = ([BATCH / seconds for seconds in times[side]] for side in ("ours", "bare"))
-        figures.append(Figure(f"training of model={name}, batch {BATCH}", "images/s", ours, bare, ">= 1.6"))
+        batches = Repeated(_batches(2, device), count)
+        times = _compared((f"model={name}",), _net, batches, repeats, device, plain=True, graphs=graphs)
+        rates = {side: [BATCH / seconds for seconds in found] for side, found in times.items()}
+        for side, how in (("ours", ""), ("graphs", WITH_GRAPHS)):
+            if side in rates:
+                what = f"training of model={name}{how}, batch {BATCH}"
+                figures.append(Figure(what, "images/s", rates[side], rates["bare"], ">= 1.6"))
     return figures
 
 
-def recipe(repeats: int, count: int = 3, words: Sequence[str] = ()) -> list[Figure]:
+def recipe(repeats: int, count: int = 3, words: Sequence[str] = (), device: str = "cpu") -> list[Figure]:
     """Steps of `experiment=cifar10_fast`, with the making of their batches, against a bare loop over the same loader.
 
     The bare loop has no lookahead, which costs ours a copy of the weights every fifth step.
 
     Args:
         repeats: measurements of each side.
-        count: steps of a measurement.
+        count: steps of a measurement, on a GPU 100 times as many.
         words: more of the command line.
+        device: cpu or cuda.
     """
-    words = ("experiment=cifar10_fast", *words)
+    words, count = ("experiment=cifar10_fast", *words), count * FASTER[device]
     cfg = composed(*words)
     size = int(cfg.data.batch_size)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count * size, 32, 32, 3), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 10, (count * size,), generator=generator)
-    options = {"shift": cfg.data.shift, "flip": cfg.data.flip, "padding": cfg.data.padding}
+    options = {"shift": cfg.data.shift, "flip": cfg.data.flip, "padding": cfg.data.padding, "device": device}
     loader: Any = ImageLoader(pixels, labels, size, mean=MEAN, std=STD, train=True, **options)
-    times = _compared(words, _net, loader, repeats)
-    what = f"training step of experiment=cifar10_fast, batch {size}, with its input, against a bare loop"
-    return [Figure(what, "ms", *_scaled(times, 1e3), "<= 1.05")]
+    times = _compared(words, _net, loader, repeats, device, graphs=device == "cuda")
+    named = f"training step of experiment=cifar10_fast, batch {size}, with its input"
+    found = [Figure(f"{named}, against a bare loop", "ms", *_scaled(times, 1e3), "<= 1.05")]
+    if "graphs" in times:
+        values = [[1e3 * value for value in times[side]] for side in ("graphs", "bare")]
+        found.append(Figure(f"the same{WITH_GRAPHS}", "ms", *values, "<= 1.05"))
+    return found
 
 
 def _compared(
-    words: Sequence[str], net: Net, batches: Any, repeats: int, plain: bool = False, peers: Sequence[Kind] = ()
+    words: Sequence[str],
+    net: Net,
+    batches: Any,
+    repeats: int,
+    device: str,
+    plain: bool = False,
+    peers: Sequence[Kind] = (),
+    graphs: bool = False,
 ) -> dict[str, list[float]]:
     """Seconds of a step, of ours, of the bare loop and of each of `peers` in turn.
 
     Args:
+        batches: on the device.
+        device: cpu or cuda.
         plain: the bare loop is what PyTorch does by itself: float32, channels first, glibc's usual handling of memory;
             otherwise it is computed as ours.
+        graphs: ours is measured with CUDA graphs, too.
     """
     with tempfile.TemporaryDirectory(prefix="steps-") as folder:
-        cfg = composed(*words, f"folder={folder}")
+        cfg = composed(*words, f"folder={folder}", device=device)
         settle_precision(cfg)
-        ours, bare = Ours(cfg, net, batches), Bare(cfg, net, batches, plain)
+        ours, bare = Ours(cfg, net, batches), Bare(cfg, net, batches, plain, device)
         sides: dict[str, Callable[[], Any]] = {"ours": ours, "bare": bare}
-        sides |= {peer: ByLightning(cfg, net, batches, peer) for peer in peers}
+        if graphs:
+            sides["graphs"] = Ours(cfg, net, batches, GRAPHS)
+        sides |= {peer: ByLightning(cfg, net, batches, peer, device) for peer in peers}
         return in_turn(sides, repeats, seconds=lambda side: side() / len(batches))
 
 
@@ -136,23 +161,24 @@ def _net(cfg: DictConfig) -> nn.Module:
     return net
 
 
-def composed(*words: str) -> DictConfig:
+def composed(*words: str, device: str = "cpu") -> DictConfig:
     """The config of a training with these words on its command line, for images of CIFAR's size."""
     with initialize_config_dir(str(CONF), **DEFAULTS):
-        cfg = compose("train", overrides=["trainer.accelerator=cpu", "data=shapes", *words])
+        cfg = compose("train", overrides=[f"trainer.accelerator={device}", "data=shapes", *words])
     with open_dict(cfg):
         cfg.sizes = SIZES
     return cfg
 
 
-def _batches(count: int, size: int = 32) -> Batches:
+def _batches(count: int, device: str, size: int = 32) -> Batches:
     generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(BATCH, 3, size, size, generator=generator) for _ in range(count)]
     return [
         (
-            torch.randn(BATCH, 3, size, size, generator=generator).contiguous(memory_format=torch.channels_last),
-            torch.randint(0, 10, (BATCH,), generator=generator),
+            part.contiguous(memory_format=torch.channels_last).to(device),
+            torch.randint(0, 10, (BATCH,), generator=generator).to(device),
         )
-        for _ in range(count)
+        for part in images
     ]
 
 
@@ -163,8 +189,11 @@ class Ours:
     cfg: DictConfig
     net: Net
     batches: Any
+    compile: Compilation = False
 
     def __call__(self) -> float:
+        if self.cfg.trainer.accelerator != "cpu":
+            return self._run()
         keep_buffers()
         before = os.environ.get("CUDA_VISIBLE_DEVICES")
         without_gpus()
@@ -181,6 +210,7 @@ class Ours:
         task = build(cfg.model, net=None, optimizer=build(cfg.optimizer), scheduler=build(cfg.scheduler))
         task.net = self.net(cfg)
         lay_out(task.net, cfg.channels_last)
+        compile_net(task.net, self.compile)
         with quiet(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*Skipping val loop.*")
             trainer = build_trainer(cfg, None, [watch])

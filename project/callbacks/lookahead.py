@@ -35,6 +35,7 @@ class Lookahead(Callback):
             )
         self.every, self.decay, self.power = every, decay, power
         self.slow: dict[str, Tensor] = {}
+        self.fast: list[Tensor] = []  # the network's own, in the order of `slow`
         self.total = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -46,7 +47,9 @@ class Lookahead(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.total = trainer.estimated_stepping_batches
-        kept, self.slow = self.slow, {name: value.clone() for name, value in _weights(pl_module).items()}
+        weights = _weights(pl_module)
+        kept, self.slow = self.slow, {name: value.clone() for name, value in weights.items()}
+        self.fast = list(weights.values())
         for name, value in kept.items():
             self.slow[name].copy_(value)
 
@@ -58,8 +61,9 @@ class Lookahead(Callback):
         if trainer.fit_loop.epoch_loop._should_accumulate() or (step % self.every and step != self.total):
             return
         kept = 1.0 if step >= self.total else self.decay**self.every * (step / self.total) ** self.power
-        for name, value in _weights(pl_module).items():
-            value.copy_(self.slow[name].lerp_(value, 1 - kept))
+        slow = list(self.slow.values())
+        torch._foreach_lerp_(slow, self.fast, 1 - kept)  # on a GPU all of them at once
+        torch._foreach_copy_(self.fast, slow)
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.slow)

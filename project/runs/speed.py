@@ -20,6 +20,7 @@ from project.data.module import DataModule
 from project.distributed.forked import in_a_child
 from project.errors import UserError
 from project.nets.kernels import has_bf16
+from project.nets.recorded import Recorded
 from project.nets.recurrent import Recurrent
 from project.tasks.task import Task
 
@@ -29,7 +30,10 @@ _MALLOC = (  # option (glibc's malloc.h), what keeps buffers, and what glibc beg
     (-4, 0, 65536),  # M_MMAP_MAX: how many buffers are mapped one by one, which are unmapped when they are freed
     (-1, 2**31 - 1, 128 * 1024),  # M_TRIM_THRESHOLD: bytes at the heap's end that are not handed back
 )
-WORTH_MEASURING = 120.0  # seconds of a training; a shorter one is over before a compiler has paid
+GRAPHS = "cuda_graphs"
+Compilation = bool | str  # what `compile` can be, but auto
+# seconds of a training; a shorter one is over before a compiler, or the recording of graphs, has paid
+WORTH_MEASURING: dict[Compilation, float] = {True: 120.0, GRAPHS: 10.0}
 WORTH_IT = 1.05  # a compiled step that is not faster by so much is not worth what a compiler can get wrong
 
 
@@ -120,18 +124,24 @@ class Compiled:
         return Compiled(copy.deepcopy(self.net, memo))
 
 
-def compile_net(net: nn.Module) -> None:
+def compile_net(net: nn.Module, how: Compilation = True) -> None:
     """Compile `net` for training, in place; its parameters keep their names.
+
+    Args:
+        net: as it was built.
+        how: true for torch's compiler, `cuda_graphs` to record its kernels.
 
     Raises:
         UserError: it has recurrent layers, which are compiled by themselves.
     """
-    if is_recurrent(net):
-        raise UserError("compile=true is for networks without recurrent layers: choose model.net.kernel=compiled")
-    net.forward = Compiled(net)  # type: ignore[method-assign]
+    if how and is_recurrent(net):
+        said = str(how).lower()
+        raise UserError(f"compile={said} is for networks without recurrent layers: choose model.net.kernel=compiled")
+    if how:
+        net.forward = Recorded(net) if how == GRAPHS else Compiled(net)  # type: ignore[method-assign]
 
 
-def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: torch.device) -> None:
+def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, processes: int = 1) -> None:
     """Compile the network if `cfg.compile` says so; `auto` is replaced in `cfg` by what measuring showed.
 
     Args:
@@ -139,51 +149,63 @@ def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: to
         task: not yet attached to a Trainer.
         data: set up.
         device: on which it will be trained.
+        processes: that train together.
 
     Raises:
-        UserError: `compile` is no choice of it, or true, and the network cannot be compiled here.
+        UserError: `compile` is no choice of it, or it cannot be done with this network here.
     """
     compilation = cfg.get("compile", False)  # runs of before have no such choice
-    if compilation not in (True, False, "auto"):
-        raise UserError(f"compile must be true, false or auto, got {compilation}")
+    if compilation not in (True, False, "auto", GRAPHS):
+        raise UserError(f"compile must be true, false, auto or {GRAPHS}, got {compilation}")
+    if compilation == GRAPHS and (device.type != "cuda" or processes > 1):
+        where = f"the training takes {processes} processes" if device.type == "cuda" else f"its device is {device.type}"
+        raise UserError(f"compile={GRAPHS} is for a training on one GPU, and {where}: choose compile=auto")
     if compilation == "auto" and device.type == "cuda" and "fork" in str(cfg.trainer.get("strategy")):
         compilation = cfg.compile = False  # to measure would use the GPU, from which no process could be forked then
     if compilation == "auto":
-        compilation = cfg.compile = _pays(cfg, task, data, device)
+        compilation = cfg.compile = _best(cfg, task, data, device, processes)
     elif compilation:
         try:
-            probe = Steps.of(task, cfg.trainer.precision, device, compiled=True)
+            probe = Steps.of(task, cfg.trainer.precision, device, compilation)
             probe(first_batch(data, device))
         except UserError:
             raise
         except Exception as error:  # what a compiler can raise shares no base
             raise UserError(
-                f"compile=true: this network cannot be compiled here ({_line(error)}): compile=false"
+                f"compile={str(compilation).lower()}: this network cannot be compiled here ({_line(error)}): "
+                "compile=false"
             ) from error
-    if compilation:
-        compile_net(task.net)
+    compile_net(task.net, compilation)
 
 
-def _pays(cfg: DictConfig, task: Task, data: DataModule, device: torch.device) -> bool:
+def _best(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, processes: int) -> Compilation:
+    """What makes the training shorter, measured: nothing, CUDA graphs, torch's compiler."""
     if is_recurrent(task.net):
         return False
     steps = _planned(cfg.trainer, len(data.train_dataloader()))
     batch = first_batch(data, device)
     plain = Steps.of(task, cfg.trainer.precision, device).median(batch)
-    if plain * steps < WORTH_MEASURING:
+    tried: list[Compilation] = [GRAPHS] if device.type == "cuda" and processes == 1 else []
+    tried = [how for how in (*tried, True) if plain * steps >= WORTH_MEASURING[how]]
+    if not tried:
         log.info("compile: no, the training is short (about %.0f s)", plain * steps)
-        return False
-    try:
-        compiled = Steps.of(task, cfg.trainer.precision, device, compiled=True)
-        cost = compiled(batch)
-        seconds = compiled.median(batch)
-    except Exception as error:  # what a compiler can raise shares no base
-        log.info("compile: no, it cannot be compiled here (%s)", _line(error))
-        return False
-    pays = plain / seconds > WORTH_IT and (plain - seconds) * steps > cost
-    said = f"{1e3 * seconds:.3g} ms a step, {1e3 * plain:.3g} ms uncompiled, {cost:.0f} s to compile"
-    log.info("compile: %s (%s)", "yes" if pays else "no", said)
-    return pays
+    best: Compilation = False
+    shortest = plain * steps
+    for how in tried:
+        name = "compile" if how is True else f"compile={how}"
+        try:
+            compiled = Steps.of(task, cfg.trainer.precision, device, how)
+            cost = compiled(batch)
+            seconds = compiled.median(batch)
+        except Exception as error:  # what a compiler can raise shares no base
+            log.info("%s: no, it cannot be compiled here (%s)", name, _line(error))
+            continue
+        pays = plain / seconds > WORTH_IT and seconds * steps + cost < shortest
+        said = f"{1e3 * seconds:.3g} ms a step, {1e3 * plain:.3g} ms uncompiled, {cost:.0f} s to compile"
+        log.info("%s: %s (%s)", name, "yes" if pays else "no", said)
+        if pays:
+            best, shortest = how, seconds * steps + cost
+    return best
 
 
 def _planned(trainer: DictConfig, batches: int) -> float:
@@ -205,15 +227,14 @@ class Steps:
     device: torch.device
 
     @classmethod
-    def of(cls, task: Task, precision: Any, device: torch.device, compiled: bool = False) -> "Steps":
+    def of(cls, task: Task, precision: Any, device: torch.device, compiled: Compilation = False) -> "Steps":
         """Steps of a copy.
 
         Raises:
             UserError: the network has recurrent layers and is to be compiled.
         """
         own = copy.deepcopy(task).to(device).train()
-        if compiled:
-            compile_net(own.net)
+        compile_net(own.net, compiled)
         return cls(own, own.make_optimizer(), str(precision), device)
 
     def __call__(self, batch: Any) -> float:

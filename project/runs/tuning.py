@@ -18,7 +18,7 @@ from project.errors import UserError
 from project.runs.building import build_data, build_task
 from project.runs.provenance import hardware
 from project.runs.quiet import quiet
-from project.runs.speed import Steps, is_recurrent, lay_out, settle_precision
+from project.runs.speed import GRAPHS, Compilation, Steps, is_recurrent, lay_out, settle_precision
 from project.runs.tables import table
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Choice:
     precision: str
     channels_last: bool
     batch_size: int
-    compile: bool = False
+    compile: Compilation = False
 
     def words(self) -> list[str]:
         """What chooses it on the command line."""
@@ -117,7 +117,8 @@ class _Tuning:
             if int(size) >= 1 and int(size) != self.first.batch_size:
                 yield replace(best, batch_size=int(size))
         if self.cfg.compiled and not self.recurrent:
-            yield replace(self._sensible(), compile=True)
+            for how in (GRAPHS, True) if self.device.type == "cuda" else (True,):
+                yield replace(self._sensible(), compile=how)
 
     def _sensible(self) -> Choice:
         """The best so far, or the first where that is hardly slower."""

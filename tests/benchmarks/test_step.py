@@ -25,12 +25,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], nn.Modu
             return nets[-1]
 
         words = ("model=convnet", "trainer.precision=32-true", "model.label_smoothing=0.1")
-        cfg, batches = composed(*words, f"folder={tmp_path_factory.mktemp(side)}"), Repeated(_batches(2), 3)
+        cfg, batches = composed(*words, f"folder={tmp_path_factory.mktemp(side)}"), Repeated(_batches(2, "cpu"), 3)
         sides: dict[str, Callable[[], Callable[[], float]]] = {
             "ours": lambda: Ours(cfg, net, batches),
-            "bare": lambda: Bare(cfg, net, batches, plain=False),
-            "usual": lambda: ByLightning(cfg, net, batches, "usual"),
-            "lean": lambda: ByLightning(cfg, net, batches, "lean"),
+            "bare": lambda: Bare(cfg, net, batches, plain=False, device="cpu"),
+            "usual": lambda: ByLightning(cfg, net, batches, "usual", "cpu"),
+            "lean": lambda: ByLightning(cfg, net, batches, "lean", "cpu"),
         }
         assert sides[side]()() > 0
         [found] = nets

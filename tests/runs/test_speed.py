@@ -1,5 +1,6 @@
 """Precision, memory layout and compilation are chosen for the machine, and change nothing else."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from project.errors import UserError
+from project.nets.recorded import Recorded
 from project.runs import speed
-from project.runs.speed import Compiled, compile_net, lay_out, settle_precision
+from project.runs.speed import GRAPHS, Compiled, compile_net, lay_out, settle_precision
 from project.train import train
 
 SHORT = ("data=shapes", "data.train_images=64", "data.test_images=16", "data.batch_size=16", "trainer.max_epochs=1")
@@ -97,24 +99,25 @@ def test_only_training_is_compiled_and_parameters_keep_their_names(monkeypatch: 
 
 
 @pytest.mark.slow
-def test_a_copy_has_a_compiled_network_of_its_own() -> None:
-    import copy
-
+@pytest.mark.parametrize(("how", "kind"), [(True, Compiled), (GRAPHS, Recorded)])
+def test_a_copy_has_a_compiled_network_of_its_own(how: bool | str, kind: type) -> None:
     net = nn.Linear(2, 2)
-    compile_net(net)
+    compile_net(net, how)
     twin = copy.deepcopy(net)
-    assert isinstance(twin.forward, Compiled)
-    assert twin.forward.net is twin
+    assert isinstance(twin.forward, kind)
+    assert twin.forward.net is twin  # type: ignore[attr-defined]
+    assert torch.equal(twin.eval()(torch.ones(1, 2)), net.eval()(torch.ones(1, 2)))
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("compile=fast",), "compile must be true, false or auto, got fast"),
+        (("compile=fast",), "compile must be true, false, auto or cuda_graphs, got fast"),
         (
             ("compile=true", "model=lstm", "data=text", "model.net.hidden_size=4", "data.batch_size=2"),
             "choose model.net.kernel=compiled",
         ),
+        (("compile=cuda_graphs",), "is for a training on one GPU, and its device is cpu"),
     ],
 )
 def test_mistakes_are_told(
@@ -145,7 +148,7 @@ def test_auto_compiles_where_it_pays(
 ) -> None:
     """Measured times stand in for a long training: with the compiler's cost, a gain, and none."""
     for compiled, pays in ((0.5, True), (0.99, False)):
-        monkeypatch.setattr(speed, "WORTH_MEASURING", 0.0)
+        monkeypatch.setattr(speed, "WORTH_MEASURING", {True: 0.0})
         monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
         monkeypatch.setattr(speed.Steps, "__call__", lambda self, batch: 0.1)
         found = iter([1.0, compiled])
