@@ -2,8 +2,8 @@
 
 torch's compiler is imported by the first optimizer, whose step has to leave a compiled graph, and by Lightning, to ask
 whether a network is compiled, which also imports Triton to count a network's operations; torchmetrics imports
-torchvision and scipy.signal for a few of its functions, and matplotlib for its plots. Together that is a third of the
-time from a command to its first training step.
+torchvision, scipy.signal and, where it is installed, transformers for a few of its functions, and matplotlib for its
+plots. Together that is a third of the time from a command to its first training step.
 """
 
 import importlib
@@ -19,7 +19,7 @@ COMPILER = "torch._dynamo"
 OF_TORCHVISION = ("image.arniqa", "image.dists", "detection.iou", "detection.giou", "detection.diou", "detection.ciou")
 LEFT_OUT = {  # while the one is imported, something else stands for the others
     "lightning.pytorch.utilities.model_summary.model_summary": ("torch.utils.flop_counter",),
-    "torchmetrics": ("scipy.signal", "torchmetrics.utilities.plot"),
+    "torchmetrics": ("scipy.signal", "torchmetrics.utilities.plot", "transformers"),
     **{f"torchmetrics.functional.{name}": ("torchvision",) for name in OF_TORCHVISION},
 }
 

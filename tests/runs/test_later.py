@@ -118,14 +118,49 @@ USES = {
 }
 
 
+USES_TRANSFORMERS = """
+    assert "transformers" not in sys.modules
+    from torchmetrics.functional.text import bert
+    assert bert.AutoTokenizer.from_pretrained("some") == "tokenizer some"
+    assert there("transformers")
+"""
+
+
+@pytest.mark.slow
+def test_transformers_that_are_installed_are_imported_when_they_are_used(tmp_path: Path) -> None:
+    """A package of that name stands for it; torchmetrics looks at its version, and imports it."""
+    (tmp_path / "transformers").mkdir()
+    (tmp_path / "transformers-9.0.dist-info").mkdir()
+    (tmp_path / "transformers-9.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: transformers\nVersion: 9.0\n"
+    )
+    (tmp_path / "transformers" / "__init__.py").write_text(
+        "class AutoTokenizer:\n"
+        "    @staticmethod\n"
+        "    def from_pretrained(name):\n"
+        "        return f'tokenizer {name}'\n"
+        "AutoModel = AutoModelForMaskedLM = PreTrainedModel = PreTrainedTokenizerBase = AutoTokenizer\n"
+        "CLIPModel = CLIPProcessor = CLIPConfig = AutoProcessor = AutoTokenizer\n"
+    )
+    check(tmp_path, USES_TRANSFORMERS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
 def test_it_is_imported_when_it_is_used(tmp_path: Path, use: str) -> None:
+    check(tmp_path, USES[use])
+
+
+def check(tmp_path: Path, use: str) -> None:
     script = tmp_path / "script.py"  # a file: the compiler wants to read what it compiles
-    script.write_text(textwrap.dedent(TRAINED) + textwrap.dedent(USES[use]) + "print('done')\n", encoding="utf-8")
+    script.write_text(textwrap.dedent(TRAINED) + textwrap.dedent(use) + "print('done')\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, script],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{tmp_path}",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,
