@@ -53,7 +53,13 @@ def main() -> None:
             parser.error(f"--{name} must be at least 1, got {getattr(arguments, name)}")
     _check_cells(parser, arguments.compile)
     from project.benchmarks.running import run  # torch and lightning
+    from project.errors import UserError
+    from project.runs.speed import device_for
 
+    try:
+        device_for(arguments.device)
+    except UserError:
+        parser.error(f"--device {arguments.device}: there is no such device on this machine")
     run(arguments)
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from project.benchmark import ON_DEVICE
 from project.runs.building import build
 from project.runs.speed import GRAPHS, compile_net
 from tests.commands import ROOT
@@ -25,9 +26,9 @@ Compose = Callable[..., DictConfig]
 ON_GPU = ("trainer.accelerator=gpu", "trainer.deterministic=true")
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, module: str = "project.train") -> subprocess.CompletedProcess[str]:
     """`python -m project.train`, in an interpreter of its own: what has used a GPU cannot be forked."""
-    command = [sys.executable, "-m", "project.train", *words]
+    command = [sys.executable, "-m", module, *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
 
 
@@ -98,3 +99,10 @@ def test_a_killed_run_goes_on(tmp_path: Path, how: str, step: int) -> None:
     resumed = run(f"resume={tmp_path / 'killed'}", "~callbacks.kill")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert_same(outcome(tmp_path / "killed"), outcome(tmp_path / "never"))
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_benchmarks_measure_it(name: str) -> None:
+    done = run(name, "--quick", module="project.benchmark")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert torch.cuda.get_device_name() in done.stdout

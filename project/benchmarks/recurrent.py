@@ -1,5 +1,6 @@
 """Speed of recurrent training, against `torch.nn`'s modules and a loop by hand."""
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,20 +8,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning import Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from project.benchmarks.measuring import Figure, finish, in_turn
-from project.benchmarks.references import Watch
+from project.benchmarks.step import Ours, Repeated, composed, net_of
 from project.nets import cells
 from project.nets.kernels import Kernel, has_bf16
-from project.nets.language_model import LanguageModel
 from project.nets.recurrent import Recurrent
-from project.runs.quiet import quiet
-from project.tasks.language_model import LanguageModelling
 
-STEPS, BATCH, HIDDEN, VOCABULARY = 50, 50, 256, 66
+STEPS, BATCH, HIDDEN, VOCABULARY, RATE = 50, 50, 256, 66, 1e-3
 CELLS: dict[str, Callable[..., Any]] = {
     "rnn": cells.RNN, "lstm": cells.LSTM, "gru": cells.GRU, "gru reset=after": partial(cells.GRU, reset="after"),
     "mut1": cells.MUT1, "mut2": cells.MUT2, "mut3": cells.MUT3,
@@ -85,10 +81,11 @@ def training_step(repeats: int, steps: int = 20, device: str = "cpu") -> list[Fi
     ids = torch.randint(0, VOCABULARY, (steps, STEPS + 1, BATCH), device=device)
     batches = [(part[:-1], part[1:]) for part in ids]
     sides: dict[str, Callable[[], Any]] = {}
-    for dtype in _types(device):
-        sides[f"ours {_name(dtype)}"] = _Ours(batches, dtype, device)
-        sides[f"by hand {_name(dtype)}"] = _ByHand(batches, dtype, device)
-    times = in_turn(sides, repeats, seconds=lambda side: side() / steps)
+    with tempfile.TemporaryDirectory(prefix="steps-") as folder:
+        for dtype in _types(device):
+            sides[f"ours {_name(dtype)}"] = _ours(batches, dtype, device, folder)
+            sides[f"by hand {_name(dtype)}"] = _ByHand(batches, dtype, device)
+        times = in_turn(sides, repeats, seconds=lambda side: side() / steps)
     milliseconds = {name: [1e3 * value for value in found] for name, found in times.items()}
     figures = [
         Figure(
@@ -132,7 +129,7 @@ class _ByHand:
         self.embedding, self.lstm = nn.Embedding(VOCABULARY, HIDDEN), nn.LSTM(HIDDEN, HIDDEN, 2, dropout=0.1)
         self.dropout, self.head = nn.Dropout(0.1), nn.Linear(HIDDEN, VOCABULARY)
         self.parameters = [p for part in (self.embedding, self.lstm, self.head) for p in part.to(device).parameters()]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=1e-3)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=RATE)
         self.state: Any = None
 
     def __call__(self) -> float:
@@ -150,22 +147,10 @@ class _ByHand:
         return time.perf_counter() - start
 
 
-class _Ours:
-    """`model=lstm` under Lightning's Trainer, with measures and logging as in a run."""
-
-    def __init__(self, batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype, device: str) -> None:
-        self.device = device
-        self.batches, self.precision = batches, "32-true" if dtype == torch.float32 else "bf16-mixed"
-        net = LanguageModel(VOCABULARY, cells.LSTM, HIDDEN, num_layers=2, dropout=0.1)
-        self.task = LanguageModelling(net, partial(torch.optim.Adam, lr=1e-3), token="character")
-
-    def __call__(self) -> float:
-        watch = Watch()
-        with quiet():
-            trainer = Trainer(
-                accelerator=self.device, max_epochs=1, precision=self.precision,  # type: ignore[arg-type]
-                gradient_clip_val=1.0, callbacks=[watch], logger=False,
-                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            )  # fmt: skip
-            trainer.fit(self.task, DataLoader(self.batches, batch_size=None))  # type: ignore[arg-type]
-        return watch.seconds
+def _ours(batches: list[tuple[Tensor, Tensor]], dtype: torch.dtype, device: str, folder: str) -> Ours:
+    """`model=lstm` as a run trains it, with its Trainer, its logger and those callbacks that need no text."""
+    words = ["model=lstm", "data.path=TEXT", "scheduler=none", f"optimizer.lr={RATE}"]
+    words += ["default_callbacks=scalars", f"model.net.hidden_size={HIDDEN}", f"folder={folder}"]
+    words.append(f"trainer.precision={'32-true' if dtype == torch.float32 else 'bf16-mixed'}")
+    sizes = {"vocab_size": VOCABULARY, "token": "character"}
+    return Ours(composed(*words, device=device, data="text", sizes=sizes), net_of, Repeated(batches, len(batches)))

@@ -3,8 +3,9 @@
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ def steps(repeats: int, count: int = 400, device: str = "cpu") -> list[Figure]:
     """
     words = ("model=convnet", "trainer.precision=32-true")
     many, few = Repeated(_batches(40, device), count), Repeated(_batches(4, device, size=1), 4 * count)
-    convnet = _compared(words, _net, many, repeats, device, peers=("usual",))
+    convnet = _compared(words, net_of, many, repeats, device, peers=("usual",))
     nothing = _compared(words, lambda cfg: Costless(), few, repeats, device, peers=("usual", "lean"))
     what = f"training step of model=convnet, batch {BATCH}, against"
     found = [
@@ -80,7 +81,7 @@ def networks(repeats: int, count: int = 3, names: Sequence[str] = NETWORKS, devi
     figures, count, graphs = [], count * FASTER[device], device == "cuda"
     for name in names:
         batches = Repeated(_batches(2, device), count)
-        times = _compared((f"model={name}",), _net, batches, repeats, device, plain=True, graphs=graphs)
+        times = _compared((f"model={name}",), net_of, batches, repeats, device, plain=True, graphs=graphs)
         rates = {side: [BATCH / seconds for seconds in found] for side, found in times.items()}
         for side, how in (("ours", ""), ("graphs", WITH_GRAPHS)):
             if side in rates:
@@ -108,7 +109,7 @@ def recipe(repeats: int, count: int = 3, words: Sequence[str] = (), device: str 
     labels = torch.randint(0, 10, (count * size,), generator=generator)
     options = {"shift": cfg.data.shift, "flip": cfg.data.flip, "padding": cfg.data.padding, "device": device}
     loader: Any = ImageLoader(pixels, labels, size, mean=MEAN, std=STD, train=True, **options)
-    times = _compared(words, _net, loader, repeats, device, graphs=device == "cuda")
+    times = _compared(words, net_of, loader, repeats, device, graphs=device == "cuda")
     named = f"training step of experiment=cifar10_fast, batch {size}, with its input"
     found = [Figure(f"{named}, against a bare loop", "ms", *_scaled(times, 1e3), "<= 1.05")]
     if "graphs" in times:
@@ -156,17 +157,27 @@ def _above_bare(times: dict[str, list[float]], name: str) -> list[float]:
     return [1e6 * (value - bare) for value, bare in zip(times[name], times["bare"], strict=True)]
 
 
-def _net(cfg: DictConfig) -> nn.Module:
+def net_of(cfg: DictConfig) -> nn.Module:
+    """The network that the config describes."""
     net: nn.Module = build(cfg.model.net)
     return net
 
 
-def composed(*words: str, device: str = "cpu") -> DictConfig:
-    """The config of a training with these words on its command line, for images of CIFAR's size."""
+def composed(
+    *words: str, device: str = "cpu", data: str = "shapes", sizes: Mapping[str, Any] = MappingProxyType(SIZES)
+) -> DictConfig:
+    """The config of a training with these words on its command line, for images of CIFAR's size.
+
+    Args:
+        words: of the command line.
+        device: cpu or cuda.
+        data: the data set that it names.
+        sizes: what the network is to know of the data.
+    """
     with initialize_config_dir(str(CONF), **DEFAULTS):
-        cfg = compose("train", overrides=[f"trainer.accelerator={device}", "data=shapes", *words])
+        cfg = compose("train", overrides=[f"trainer.accelerator={device}", f"data={data}", *words])
     with open_dict(cfg):
-        cfg.sizes = SIZES
+        cfg.sizes = dict(sizes)
     return cfg
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 State = tuple[Tensor, ...]  # each (B, n); the first is the output h
+Weights = tuple[str, list[Tensor]]  # of a kernel, which is named
 
 
 class Cell(nn.Module):
@@ -41,7 +42,7 @@ class Cell(nn.Module):
         following = self.step(x, *state)
         return following if isinstance(following, tuple) else (following,)
 
-    def kernel(self) -> tuple[str, list[Tensor]] | None:
+    def kernel(self) -> Weights | None:
         """The name of torch's kernel for this cell, and its weights W_ih, W_hh, b_ih, b_hh; None: there is none."""
         return None
 
@@ -57,7 +58,7 @@ class RNN(Cell):
     def step(self, x: Tensor, h: Tensor) -> Tensor:  # type: ignore[override]
         return torch.tanh(self.W_hh(h) + self.W_xh(x))
 
-    def kernel(self) -> tuple[str, list[Tensor]] | None:
+    def kernel(self) -> Weights | None:
         bias = self.W_xh.bias
         return "rnn_tanh", [self.W_xh.weight, self.W_hh.weight, bias, torch.zeros_like(bias)]
 
@@ -87,13 +88,13 @@ class LSTM(Cell):
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 
-    def kernel(self) -> tuple[str, list[Tensor]] | None:
-        i, f, o, g = self.W.weight.chunk(4)
-        weight = torch.cat([i, f, g, o])  # torch's order of the gates
-        i, f, o, g = self.W.bias.chunk(4)
-        bias = torch.cat([i, f, g, o])
-        m = self.input_size
-        return "lstm", [weight[:, :m].contiguous(), weight[:, m:].contiguous(), bias, torch.zeros_like(bias)]
+    def kernel(self) -> Weights | None:
+        from_x, from_h = self.W.weight.split((self.input_size, self.hidden_size), dim=1)
+        ordered = []
+        for part in (from_x, from_h, self.W.bias):
+            i, f, o, g = part.chunk(4)
+            ordered.append(torch.cat([i, f, g, o]))  # torch's order of the gates
+        return "lstm", [*ordered, torch.zeros_like(ordered[-1])]
 
 
 class GRU(Cell):
@@ -123,7 +124,7 @@ class GRU(Cell):
         inner = self.W_hh(r * h) + x_h if self.reset == "before" else x_h + r * self.W_hh(h)
         return torch.lerp(torch.tanh(inner), h, z)  # z h + (1 - z) candidate
 
-    def kernel(self) -> tuple[str, list[Tensor]] | None:
+    def kernel(self) -> Weights | None:
         if self.reset == "before":
             return None
         bias = torch.cat([self.W_x.bias.new_zeros(2 * self.hidden_size), self.W_hh.bias])

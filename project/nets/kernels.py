@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from project.nets.cells import Cell, State
+from project.nets.cells import Cell, State, Weights
 from project.nets.split_step import SplitStep
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,8 @@ def has_bf16(device: torch.device) -> bool:
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def fused_name(cell: Cell, device: torch.device, dtype: torch.dtype, packed: bool) -> str | None:
-    """The library whose kernel computes the whole sequence of this cell; None if there is none."""
-    known = cell.kernel()
+def fused_name(cell: Cell, known: Weights | None, device: torch.device, dtype: torch.dtype, packed: bool) -> str | None:
+    """The library whose kernel, `known` by what the cell says, computes its whole sequence; None: there is none."""
     if known is None or _owner(cell, "step") is not _owner(cell, "kernel"):
         return None
     if device.type == "cuda":
@@ -50,24 +49,24 @@ def _owner(cell: Cell, name: str) -> type:
 
 
 def fused(
-    cells: Sequence[Cell], inputs: Tensor, batch_sizes: Tensor | None, states: Sequence[State]
+    kernels: Sequence[Weights], inputs: Tensor, batch_sizes: Tensor | None, states: Sequence[State], training: bool
 ) -> tuple[Tensor, list[State]]:
     """One layer, both of its directions if it has two, through torch's own kernel for the cell.
 
     Shapes: inputs (T, B, m), or with `batch_sizes` (N, m) as in a PackedSequence; each state's parts (B, n).
     """
-    known = [cell.kernel() for cell in cells]
-    name = known[0][0]  # type: ignore[index]
-    weights = [weight.to(inputs.dtype) for found in known for weight in found[1]]  # type: ignore[index]
-    parts = [torch.stack(part).to(inputs.dtype) for part in zip(*states, strict=True)]  # (directions, B, n) each
+    name, both = kernels[0][0], len(kernels) == 2
+    weights = [weight.to(inputs.dtype) for _, found in kernels for weight in found]
+    parts = [  # (directions, B, n) each
+        (torch.stack(part) if both else part[0][None]).to(inputs.dtype) for part in zip(*states, strict=True)
+    ]
     hidden: Any = parts if name == "lstm" else parts[0]
-    both, training = len(cells) == 2, cells[0].training
     function = getattr(torch._VF, name)
     if batch_sizes is None:
         outputs, *final = function(inputs, hidden, weights, True, 1, 0.0, training, both, False)
     else:
         outputs, *final = function(inputs, batch_sizes, hidden, weights, True, 1, 0.0, training, both)
-    return outputs, [tuple(part[i] for part in final) for i in range(len(cells))]
+    return outputs, [tuple(part[i] for part in final) for i in range(len(kernels))]
 
 
 class _Matrix(torch.autograd.Function):

@@ -20,7 +20,6 @@ class Recorded:
     def __init__(self, net: nn.Module) -> None:
         self.net, self.written = net, net.forward
         self.played: Any = None
-        self.accumulators: list[Any] = []
         self.shapes: list[torch.Size] = []
 
     def __call__(self, *inputs: Tensor) -> Any:
@@ -35,10 +34,6 @@ class Recorded:
     def _record(self, inputs: tuple[Tensor, ...]) -> Any:
         """Leaves running statistics and random numbers as they were; `inputs` are copied, since they are kept."""
         net, device = self.net, inputs[0].device
-        # what adds up each parameter's gradient works on the stream where it began to exist: this one, and not that on
-        # which is recorded
-        learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
-        self.accumulators = [part.expand_as(part).grad_fn.next_functions[0][0] for part in learned]  # type: ignore[union-attr]
         buffers, state = [buffer.clone() for buffer in net.buffers()], torch.cuda.get_rng_state(device)
         hooks = net._forward_pre_hooks, net._forward_hooks
         net._forward_pre_hooks, net._forward_hooks = OrderedDict(), OrderedDict()

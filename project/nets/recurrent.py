@@ -159,7 +159,8 @@ class Recurrent(nn.Module):
         states: Sequence[State],
     ) -> tuple[Tensor, list[State]]:
         dtype = compute_dtype(x)
-        library = fused_name(cells[0], x.device, dtype, packed is not None)
+        kernels = [found for cell in cells if (found := cell.kernel()) is not None]
+        library = fused_name(cells[0], kernels[0] if kernels else None, x.device, dtype, packed is not None)
         if self.kernel == "fused" and library is None and self.training:
             raise UserError(
                 f"model.net.kernel=fused: there is none for {type(cells[0]).__name__} in {dtype} on {x.device.type}"
@@ -170,9 +171,10 @@ class Recurrent(nn.Module):
             inputs = x.to(dtype)
             with torch.autocast(x.device.type, enabled=False):
                 if packed is None:
-                    outputs, last = fused(cells, inputs.unflatten(0, (-1, batch_sizes[0])), None, states)
+                    given = inputs.unflatten(0, (-1, batch_sizes[0]))
+                    outputs, last = fused(kernels, given, None, states, self.training)
                     return outputs.flatten(0, 1), last
-                return fused(cells, inputs, packed, states)
+                return fused(kernels, inputs, packed, states, self.training)
         compiled = self.kernel == "compiled" or self._compiles
         self._say(f"{'a compiled' if compiled else 'a'} loop over {type(cells[0]).__name__}'s step", dtype)
         results = [

@@ -20,6 +20,7 @@ _HINTS = (
     r".*Found \d+ module\(s\) in eval mode.*",  # what is frozen
     ".*It is recommended to use `self.log.*sync_dist=True.*",
     ".*not part of single contiguous chunk of memory.*",  # cuDNN is given a cell's weights as they are
+    ".*AccumulateGrad node's stream does not match.*",  # of gradients that CUDA graphs compute
 )
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from project.benchmark import NAMES
 from project.benchmarks.input import input_pipeline
@@ -49,7 +50,9 @@ def test_the_command_shows_what_it_found_and_tells_mistakes(tmp_path: Path) -> N
     done = run_module("project.benchmark", "input", "--quick", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "against PIL transforms per sample" in done.stdout
+    nowhere = [] if torch.cuda.is_available() else [(["input", "--device", "gpu"], "there is no such device")]
     for words, message in (
+        *nowhere,
         (["nothing"], "invalid choice: 'nothing'"),
         (["input", "--repeats", "0"], "at least 1, got 0"),
         (["recurrent", "--compile", "gru2"], "there is no such cell"),
