@@ -14,7 +14,8 @@ class Recorded:
     Where a GPU computes a step faster than the processor can start its kernels, one by one, this is what a step waits
     for. Whatever is done in `forward` is recorded with the first batch: it must not depend on values, nor wait for
     them. Other shapes, validation and whatever needs no gradients run it as written. Hooks of the network itself are
-    called as always, those of its parts only when it is recorded.
+    called as always, those of its parts only when it is recorded. Gradients are written where the last ones stood: each
+    forward is followed by its backward, and gradients must not be added up over batches.
     """
 
     def __init__(self, net: nn.Module) -> None:

@@ -157,9 +157,8 @@ def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: to
     compilation = cfg.get("compile", False)  # runs of before have no such choice
     if compilation not in (True, False, "auto", GRAPHS):
         raise UserError(f"compile must be true, false, auto or {GRAPHS}, got {compilation}")
-    if compilation == GRAPHS and (device.type != "cuda" or processes > 1):
-        where = f"the training takes {processes} processes" if device.type == "cuda" else f"its device is {device.type}"
-        raise UserError(f"compile={GRAPHS} is for a training on one GPU, and {where}: choose compile=auto")
+    if compilation == GRAPHS and (reason := _no_graphs(cfg, device, processes)):
+        raise UserError(f"compile={GRAPHS} is for {reason}: choose compile=auto")
     if compilation == "auto" and device.type == "cuda" and "fork" in str(cfg.trainer.get("strategy")):
         compilation = cfg.compile = False  # to measure would use the GPU, from which no process could be forked then
     if compilation == "auto":
@@ -185,7 +184,7 @@ def _best(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, p
     steps = _planned(cfg.trainer, len(data.train_dataloader()))
     batch = first_batch(data, device)
     plain = Steps.of(task, cfg.trainer.precision, device).median(batch)
-    tried: list[Compilation] = [GRAPHS] if device.type == "cuda" and processes == 1 else []
+    tried: list[Compilation] = [] if _no_graphs(cfg, device, processes) else [GRAPHS]
     tried = [how for how in (*tried, True) if plain * steps >= WORTH_MEASURING[how]]
     if not tried:
         log.info("compile: no, the training is short (about %.0f s)", plain * steps)
@@ -206,6 +205,17 @@ def _best(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, p
         if pays:
             best, shortest = how, seconds * steps + cost
     return best
+
+
+def _no_graphs(cfg: DictConfig, device: torch.device, processes: int) -> str:
+    """Why CUDA graphs cannot be had in this training; empty: they can."""
+    if device.type != "cuda":
+        return f"a training on one GPU, and its device is {device.type}"
+    if processes > 1:
+        return f"a training on one GPU, and this one takes {processes} processes"
+    if cfg.trainer.accumulate_grad_batches > 1:  # a graph's gradients stand where the last ones stood
+        return f"steps of one batch, and trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}"
+    return ""
 
 
 def _planned(trainer: DictConfig, batches: int) -> float:

@@ -131,6 +131,28 @@ def test_mistakes_are_told(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("device", "processes", "words", "reason"),
+    [
+        ("cuda", 1, (), ""),
+        ("cpu", 1, (), "its device is cpu"),
+        ("cuda", 2, (), "this one takes 2 processes"),
+        (
+            "cuda",
+            1,
+            ("trainer.accumulate_grad_batches=4",),
+            "steps of one batch, and trainer.accumulate_grad_batches=4",
+        ),
+    ],
+)
+def test_cuda_graphs_are_for_one_gpu_and_one_batch(
+    composed: Callable[..., DictConfig], device: str, processes: int, words: tuple[str, ...], reason: str
+) -> None:
+    found = speed._no_graphs(composed("model=mlp", *words), torch.device(device), processes)
+    assert reason in found
+    assert bool(found) == bool(reason)
+
+
 @pytest.mark.slow
 def test_a_compiled_training_comes_to_the_same(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     values = [
