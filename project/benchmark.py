@@ -38,7 +38,7 @@ def main() -> None:
         "--device",
         choices=("auto", "cpu", "gpu"),
         default="auto",
-        help=f"{', '.join(ON_DEVICE)}: where (default: where a run takes place)",
+        help=f"{', '.join(ON_DEVICE)}: where (default: on a CUDA device, if there is one)",
     )
     parser.add_argument("--compile", nargs="*", default=[], metavar="CELL", help="recurrent: cells to compile as well")
     parser.add_argument("--parts", nargs="+", default=SWEEP_PARTS, choices=SWEEP_PARTS, help="sweep: what is measured")
@@ -52,14 +52,13 @@ def main() -> None:
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             parser.error(f"--{name} must be at least 1, got {getattr(arguments, name)}")
     _check_cells(parser, arguments.compile)
-    from project.benchmarks.running import run  # torch and lightning
+    from project.benchmarks.running import kind_of, run  # torch and lightning
     from project.errors import UserError
-    from project.runs.speed import device_for
 
     try:
-        device_for(arguments.device)
-    except UserError:
-        parser.error(f"--device {arguments.device}: there is no such device on this machine")
+        kind_of(arguments.device)
+    except UserError as error:
+        parser.error(f"--device {arguments.device}: {error}")
     run(arguments)
 
 

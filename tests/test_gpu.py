@@ -89,6 +89,14 @@ def test_a_training_with_cuda_graphs_comes_to_the_same(tmp_path: Path) -> None:
     assert_same(outcome(tmp_path / "false"), outcome(tmp_path / GRAPHS))
 
 
+def test_gradients_of_several_batches_are_added_up(tmp_path: Path) -> None:
+    for how in ("false", GRAPHS):
+        words = (*SMALL, *ON_GPU, "trainer.accumulate_grad_batches=2", f"compile={how}", f"folder={tmp_path / how}")
+        done = run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert_same(outcome(tmp_path / "false"), outcome(tmp_path / GRAPHS))
+
+
 @pytest.mark.parametrize("how", ["false", GRAPHS])
 @pytest.mark.parametrize("step", [4, 7])
 def test_a_killed_run_goes_on(tmp_path: Path, how: str, step: int) -> None:

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _all(arguments: argparse.Namespace) -> None:
-    begun, figures, device = time.monotonic(), list[Figure](), device_for(arguments.device).type
+    begun, figures, device = time.monotonic(), list[Figure](), kind_of(arguments.device)
     where = conditions(0, device)
     record: dict[str, Any] = {"machine": hardware(), "conditions": where, "figures": []}
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,18 @@ def _benchmark(arguments: argparse.Namespace) -> Callable[[int], list[Figure]]:
 
 def _device(arguments: argparse.Namespace) -> str:
     """The type of the device that the benchmark computes on."""
-    return device_for(arguments.device).type if arguments.name in ON_DEVICE else "cpu"
+    return kind_of(arguments.device) if arguments.name in ON_DEVICE else "cpu"
+
+
+def kind_of(device: str) -> str:
+    """What is measured on, of `auto`, `cpu` and `gpu`: `cpu` or `cuda`.
+
+    Raises:
+        UserError: there is no CUDA device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device_for("cuda" if device == "gpu" else device).type
 
 
 def _sweep_texts(arguments: argparse.Namespace) -> Iterator[str]:

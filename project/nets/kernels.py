@@ -57,8 +57,9 @@ def fused(
     """
     name, both = kernels[0][0], len(kernels) == 2
     weights = [weight.to(inputs.dtype) for _, found in kernels for weight in found]
-    parts = [  # (directions, B, n) each
-        (torch.stack(part) if both else part[0][None]).to(inputs.dtype) for part in zip(*states, strict=True)
+    parts = [  # (directions, B, n) each; cuDNN wants them contiguous
+        (torch.stack(part) if both else part[0][None].contiguous()).to(inputs.dtype)
+        for part in zip(*states, strict=True)
     ]
     hidden: Any = parts if name == "lstm" else parts[0]
     function = getattr(torch._VF, name)

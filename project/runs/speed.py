@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import ctypes
+import gc
 import logging
 import math
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -141,7 +143,7 @@ def compile_net(net: nn.Module, how: Compilation = True) -> None:
         net.forward = Recorded(net) if how == GRAPHS else Compiled(net)  # type: ignore[method-assign]
 
 
-def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, processes: int = 1) -> None:
+def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, strategy: Strategy) -> None:
     """Compile the network if `cfg.compile` says so; `auto` is replaced in `cfg` by what measuring showed.
 
     Args:
@@ -149,7 +151,7 @@ def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: to
         task: not yet attached to a Trainer.
         data: set up.
         device: on which it will be trained.
-        processes: that train together.
+        strategy: the Trainer's.
 
     Raises:
         UserError: `compile` is no choice of it, or it cannot be done with this network here.
@@ -157,12 +159,15 @@ def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: to
     compilation = cfg.get("compile", False)  # runs of before have no such choice
     if compilation not in (True, False, "auto", GRAPHS):
         raise UserError(f"compile must be true, false, auto or {GRAPHS}, got {compilation}")
-    if compilation == GRAPHS and (reason := _no_graphs(cfg, device, processes)):
-        raise UserError(f"compile={GRAPHS} is for {reason}: choose compile=auto")
+    if compilation == GRAPHS and (reason := _no_graphs(device, strategy)):
+        if cfg.get("resume") is None:
+            raise UserError(f"compile={GRAPHS} is for {reason}: choose compile=auto")
+        log.warning("compile=%s is for %s: the run goes on without", GRAPHS, reason)
+        compilation = cfg.compile = False
     if compilation == "auto" and device.type == "cuda" and "fork" in str(cfg.trainer.get("strategy")):
         compilation = cfg.compile = False  # to measure would use the GPU, from which no process could be forked then
     if compilation == "auto":
-        compilation = cfg.compile = _best(cfg, task, data, device, processes)
+        compilation = cfg.compile = _best(cfg, task, data, device, strategy)
     elif compilation:
         try:
             probe = Steps.of(task, cfg.trainer.precision, device, compilation)
@@ -174,17 +179,19 @@ def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: to
                 f"compile={str(compilation).lower()}: this network cannot be compiled here ({_line(error)}): "
                 "compile=false"
             ) from error
+        del probe
+        forget_copies(device)
     compile_net(task.net, compilation)
 
 
-def _best(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, processes: int) -> Compilation:
+def _best(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, strategy: Strategy) -> Compilation:
     """What makes the training shorter, measured: nothing, CUDA graphs, torch's compiler."""
     if is_recurrent(task.net):
         return False
     steps = _planned(cfg.trainer, len(data.train_dataloader()))
     batch = first_batch(data, device)
     plain = Steps.of(task, cfg.trainer.precision, device).median(batch)
-    tried: list[Compilation] = [] if _no_graphs(cfg, device, processes) else [GRAPHS]
+    tried: list[Compilation] = [] if _no_graphs(device, strategy) else [GRAPHS]
     tried = [how for how in (*tried, True) if plain * steps >= WORTH_MEASURING[how]]
     if not tried:
         log.info("compile: no, the training is short (about %.0f s)", plain * steps)
@@ -200,6 +207,8 @@ def _best(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, p
             log.info("%s: no, it cannot be compiled here (%s)", name, _line(error))
             continue
         pays = plain / seconds > WORTH_IT and seconds * steps + cost < shortest
+        del compiled
+        forget_copies(device)
         said = f"{1e3 * seconds:.3g} ms a step, {1e3 * plain:.3g} ms uncompiled, {cost:.0f} s to compile"
         log.info("%s: %s (%s)", name, "yes" if pays else "no", said)
         if pays:
@@ -207,15 +216,20 @@ def _best(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, p
     return best
 
 
-def _no_graphs(cfg: DictConfig, device: torch.device, processes: int) -> str:
+def _no_graphs(device: torch.device, strategy: Strategy) -> str:
     """Why CUDA graphs cannot be had in this training; empty: they can."""
     if device.type != "cuda":
         return f"a training on one GPU, and its device is {device.type}"
-    if processes > 1:
-        return f"a training on one GPU, and this one takes {processes} processes"
-    if cfg.trainer.accumulate_grad_batches > 1:  # a graph's gradients stand where the last ones stood
-        return f"steps of one batch, and trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}"
+    if not isinstance(strategy, SingleDeviceStrategy):
+        return f"a training on one GPU, and the strategy of this one is {type(strategy).__name__}"
     return ""
+
+
+def forget_copies(device: torch.device) -> None:
+    """Give back the memory of networks that were tried: a compiled one and its `forward` hold each other."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _planned(trainer: DictConfig, batches: int) -> float:

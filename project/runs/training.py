@@ -105,7 +105,7 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback], company:
             trainer.precision,
         )
     del checkpoint
-    settle_compilation(cfg, task, data, device, trainer.world_size)
+    settle_compilation(cfg, task, data, device, trainer.strategy)
     spare_idle_hooks(trainer, task)
     try:
         if cfg.lr_find and trainer.world_size > 1:

@@ -18,7 +18,15 @@ from project.errors import UserError
 from project.runs.building import build_data, build_task
 from project.runs.provenance import hardware
 from project.runs.quiet import quiet
-from project.runs.speed import GRAPHS, Compilation, Steps, is_recurrent, lay_out, settle_precision
+from project.runs.speed import (
+    GRAPHS,
+    Compilation,
+    Steps,
+    forget_copies,
+    is_recurrent,
+    lay_out,
+    settle_precision,
+)
 from project.runs.tables import table
 
 log = logging.getLogger(__name__)
@@ -137,7 +145,9 @@ class _Tuning:
             found = self._measured(choice)
         except UserError as error:
             found = Found(choice, failed=str(error).splitlines()[0])
-        except (RuntimeError, OSError, MemoryError) as error:  # out of memory, no compiler
+        except Exception as error:  # out of memory; what a compiler can raise shares no base
+            if not choice.compile and not isinstance(error, RuntimeError | OSError | MemoryError):
+                raise
             found = Found(choice, failed=" ".join(str(error).split())[:80] or type(error).__name__)
         if not self.found and found.failed:
             raise UserError(f"{' '.join(choice.words())}: {found.failed}")
@@ -163,6 +173,8 @@ class _Tuning:
             start = time.perf_counter()
             steps(next(batches))
             seconds.append(time.perf_counter() - start)
+        del steps
+        forget_copies(self.device)
         step = median(seconds)
         return Found(choice, self.data.samples_per_batch / step, step)
 

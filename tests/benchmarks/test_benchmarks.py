@@ -50,7 +50,9 @@ def test_the_command_shows_what_it_found_and_tells_mistakes(tmp_path: Path) -> N
     done = run_module("project.benchmark", "input", "--quick", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "against PIL transforms per sample" in done.stdout
-    nowhere = [] if torch.cuda.is_available() else [(["input", "--device", "gpu"], "there is no such device")]
+    nowhere = (
+        [] if torch.cuda.is_available() else [(["input", "--device", "gpu"], "is not on this machine, which has: cpu")]
+    )
     for words, message in (
         *nowhere,
         (["nothing"], "invalid choice: 'nothing'"),

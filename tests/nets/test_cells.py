@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -372,3 +373,21 @@ def test_states_of_another_number_of_sequences_are_refused(make: MakeCell) -> No
     net = Recurrent(make, 3, 3)
     with pytest.raises(ValueError, match=r"4 sequences need as many states, got states of \[2\]"):
         net(torch.randn(2, 4, 3), [tuple(part.float() for part in state) for state in states(net, 2)])
+
+
+def test_kernels_are_given_contiguous_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN refuses others; what is split or expanded is not contiguous."""
+    given: list[Tensor] = []
+
+    def spy(inputs: Tensor, hidden: list[Tensor], *rest: Any) -> Any:
+        given.extend(hidden)
+        return computed(inputs, hidden, *rest)
+
+    computed = torch._VF.lstm
+    monkeypatch.setattr(torch._VF, "lstm", spy, raising=False)
+    net = Recurrent(LSTM, 3, 4)
+    h, c = torch.randn(2, 8).split(4, dim=-1)
+    outputs, _ = net(torch.randn(5, 2, 3), [(h, c)])
+    assert outputs.shape == (5, 2, 4)
+    assert len(given) == 2
+    assert all(part.is_contiguous() for part in given)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from project.errors import UserError
 from project.nets.recorded import Recorded
 from project.runs import speed
+from project.runs.resuming import resumed_config
 from project.runs.speed import GRAPHS, Compiled, compile_net, lay_out, settle_precision
 from project.train import train
 
@@ -132,25 +134,32 @@ def test_mistakes_are_told(
 
 
 @pytest.mark.parametrize(
-    ("device", "processes", "words", "reason"),
+    ("device", "strategy", "reason"),
     [
-        ("cuda", 1, (), ""),
-        ("cpu", 1, (), "its device is cpu"),
-        ("cuda", 2, (), "this one takes 2 processes"),
-        (
-            "cuda",
-            1,
-            ("trainer.accumulate_grad_batches=4",),
-            "steps of one batch, and trainer.accumulate_grad_batches=4",
-        ),
+        ("cuda", SingleDeviceStrategy(), ""),
+        ("cpu", SingleDeviceStrategy(), "its device is cpu"),
+        ("cuda", DDPStrategy(), "the strategy of this one is DDPStrategy"),
     ],
+    ids=["one GPU", "a CPU", "several GPUs"],
 )
-def test_cuda_graphs_are_for_one_gpu_and_one_batch(
-    composed: Callable[..., DictConfig], device: str, processes: int, words: tuple[str, ...], reason: str
-) -> None:
-    found = speed._no_graphs(composed("model=mlp", *words), torch.device(device), processes)
+def test_cuda_graphs_are_for_one_gpu(device: str, strategy: Strategy, reason: str) -> None:
+    found = speed._no_graphs(torch.device(device), strategy)
     assert reason in found
     assert bool(found) == bool(reason)
+
+
+@pytest.mark.slow
+def test_a_run_with_cuda_graphs_goes_on_where_there_is_no_gpu(
+    composed: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    train(composed(*NET, *SHORT, "trainer.max_epochs=1", f"folder={tmp_path / 'run'}"))
+    kept = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    kept.compile = GRAPHS  # as a GPU leaves it
+    OmegaConf.save(kept, tmp_path / "run" / "config.yaml")
+    train(resumed_config(str(tmp_path / "run"), ["trainer.max_epochs=2"], "outputs"))
+    said = (tmp_path / "run" / "train.log").read_text()
+    assert "compile=cuda_graphs is for a training on one GPU" in said
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").compile is False
 
 
 @pytest.mark.slow
