@@ -42,10 +42,12 @@ def main() -> None:
     )
     parser.add_argument("--compile", nargs="*", default=[], metavar="CELL", help="recurrent: cells to compile as well")
     parser.add_argument("--parts", nargs="+", default=SWEEP_PARTS, choices=SWEEP_PARTS, help="sweep: what is measured")
-    parser.add_argument("--quick", action="store_true", help="in a minute, to see that everything runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="in a minute, to see that everything runs: its figures mean nothing"
+    )
     parser.add_argument("--json", type=Path, help="sweep: a file for all figures")
     parser.add_argument(
-        "--out", type=Path, default=Path("outputs/benchmark"), help="benchmark.json, benchmark.md (%(default)s)"
+        "--out", type=Path, default=Path("outputs/benchmark"), help="all: benchmark.json and benchmark.md (%(default)s)"
     )
     arguments = parser.parse_args()
     for name in ("repeats", "images"):

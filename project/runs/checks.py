@@ -19,6 +19,14 @@ from omegaconf.errors import OmegaConfBaseException
 from project.errors import UserError
 from project.runs.signatures import describe, fits, signature
 
+GRAPHS = "cuda_graphs"
+COMPILATIONS: tuple[Any, ...] = (True, False, "auto", GRAPHS)
+# Lightning's, and ours first
+PRECISIONS: tuple[Any, ...] = (
+    "auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "transformer-engine",
+    "transformer-engine-float16", "bf16", "16", "32", "64", 16, 32, 64, None,
+)  # fmt: skip
+
 
 def check(cfg: DictConfig, words: list[str], name: str) -> None:
     """Refuse what can be seen to be wrong from the config alone.
@@ -50,7 +58,22 @@ def check(cfg: DictConfig, words: list[str], name: str) -> None:
     for key in cfg:
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key!s} must be given: {key!s}=<value>")
+    check_compilation(cfg.get("compile", False))
+    precision = (cfg.get("trainer") or {}).get("precision")
+    if precision not in PRECISIONS:
+        usual = ", ".join(PRECISIONS[:7])
+        raise UserError(f"trainer.precision must be one of {usual}, got {precision}")
     _check_numbers(words, name)
+
+
+def check_compilation(compilation: Any) -> None:
+    """Whether `compile` is one of its choices.
+
+    Raises:
+        UserError: says which there are.
+    """
+    if compilation not in COMPILATIONS:
+        raise UserError(f"compile must be true, false, auto or {GRAPHS}, got {compilation}")
 
 
 def _check_type(full: str, node: DictConfig, key: str, annotation: Any) -> None:

@@ -142,19 +142,26 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """What the project logs goes to the terminal and to `path`."""
-    logger = logging.getLogger("project")
-    console, file = logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")
-    console.setFormatter(logging.Formatter("%(message)s"))
+    file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    before = logger.level, logger.propagate
+    with told(file):
+        yield
+
+
+@contextmanager
+def told(*more: logging.Handler) -> Iterator[None]:
+    """What the project logs goes to the terminal, and to `more`, which are closed at the end."""
+    logger, console = logging.getLogger("project"), logging.StreamHandler()
+    console.setFormatter(logging.Formatter("%(message)s"))
+    before, handlers = (logger.level, logger.propagate), (console, *more)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    for handler in (console, file):
+    for handler in handlers:
         logger.addHandler(handler)
     try:
         yield
     finally:
-        for handler in (console, file):
+        for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
         logger.setLevel(before[0])

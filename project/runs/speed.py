@@ -24,6 +24,8 @@ from project.errors import UserError
 from project.nets.kernels import has_bf16
 from project.nets.recorded import Recorded
 from project.nets.recurrent import Recurrent
+from project.runs.checks import GRAPHS as GRAPHS
+from project.runs.checks import check_compilation
 from project.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,6 @@ _MALLOC = (  # option (glibc's malloc.h), what keeps buffers, and what glibc beg
     (-4, 0, 65536),  # M_MMAP_MAX: how many buffers are mapped one by one, which are unmapped when they are freed
     (-1, 2**31 - 1, 128 * 1024),  # M_TRIM_THRESHOLD: bytes at the heap's end that are not handed back
 )
-GRAPHS = "cuda_graphs"
 Compilation = bool | str  # what `compile` can be, but auto
 # seconds of a training; a shorter one is over before a compiler, or the recording of graphs, has paid
 WORTH_MEASURING: dict[Compilation, float] = {True: 120.0, GRAPHS: 10.0}
@@ -157,8 +158,7 @@ def settle_compilation(cfg: DictConfig, task: Task, data: DataModule, device: to
         UserError: `compile` is no choice of it, or it cannot be done with this network here.
     """
     compilation = cfg.get("compile", False)  # runs of before have no such choice
-    if compilation not in (True, False, "auto", GRAPHS):
-        raise UserError(f"compile must be true, false, auto or {GRAPHS}, got {compilation}")
+    check_compilation(compilation)
     if compilation == GRAPHS and (reason := _no_graphs(device, strategy)):
         if cfg.get("resume") is None:
             raise UserError(f"compile={GRAPHS} is for {reason}: choose compile=auto")
@@ -210,6 +210,7 @@ def _best(cfg: DictConfig, task: Task, data: DataModule, device: torch.device, s
         del compiled
         forget_copies(device)
         said = f"{1e3 * seconds:.3g} ms a step, {1e3 * plain:.3g} ms uncompiled, {cost:.0f} s to compile"
+        said += "" if plain / seconds > WORTH_IT else f"; a gain of less than {WORTH_IT - 1:.0%} is left"
         log.info("%s: %s (%s)", name, "yes" if pays else "no", said)
         if pays:
             best, shortest = how, seconds * steps + cost

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 from project.data.module import DataModule
 from project.errors import UserError
 from project.runs.building import build_data, build_task
+from project.runs.folder import told
 from project.runs.provenance import hardware
 from project.runs.quiet import quiet
 from project.runs.speed import (
@@ -80,7 +81,7 @@ def run_tuning(cfg: DictConfig) -> list[str]:
     _check(cfg)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    with quiet():
+    with quiet(), told():
         tuning = _Tuning(cfg)
         begun = time.monotonic()
         for choice in tuning.choices():

@@ -60,6 +60,8 @@ MISTAKES = [
     (["scheduler.warmup_epochs=long"], "scheduler.warmup_epochs must be a number, got 'long'"),
     (["model.net.depth=deep"], "model.net.depth must be a whole number, got 'deep'"),
     (["callbacks.checkpoints.mode=up"], "callbacks.checkpoints.mode must be one of min, max or null, got 'up'"),
+    (["compile=fast"], "compile must be true, false, auto or cuda_graphs, got fast"),
+    (["trainer.precision=fp8"], "trainer.precision must be one of auto, 32-true, .*, got fp8"),
     (["data=image_folder"], "data.root must be given: data.root=<"),
 ]
 
