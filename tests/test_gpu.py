@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from project.benchmark import ON_DEVICE
 from project.runs.building import build
-from project.runs.speed import GRAPHS, compile_net
+from project.runs.checks import GRAPHS
+from project.runs.compilation import compile_net
 from tests.commands import ROOT
 from tests.conftest import choices
 from tests.runs.test_resume import SMALL, assert_same, outcome

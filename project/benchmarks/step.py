@@ -17,11 +17,13 @@ from project.benchmarks.measuring import Figure, in_turn
 from project.benchmarks.references import Bare, ByLightning, Kind, Net, Watch
 from project.data.loader import ImageLoader
 from project.runs.building import build
+from project.runs.checks import GRAPHS
 from project.runs.command import CONF
+from project.runs.compilation import Compilation, compile_net
 from project.runs.hydra_versions import DEFAULTS
 from project.runs.lean import spare_idle_hooks, without_gpus
 from project.runs.quiet import quiet
-from project.runs.speed import GRAPHS, Compilation, compile_net, keep_buffers, lay_out, settle_precision
+from project.runs.speed import keep_buffers, lay_out, settle_precision
 from project.runs.training import build_trainer
 
 BATCH = 128

@@ -27,13 +27,14 @@ from project.errors import Stopped, UserError
 from project.machine import usable_cores
 from project.nets.kernels import has_bf16
 from project.runs.building import build, build_data, build_task
+from project.runs.compilation import settle_compilation
 from project.runs.encoder import start_encoder
 from project.runs.folder import CONFIG, DATA, discard, find_run, held, logged_to, make_folder, save_config, write_json
 from project.runs.lean import NoProfiler, spare_idle_hooks, without_gpus
 from project.runs.outcome import conclude
 from project.runs.provenance import record
 from project.runs.quiet import explained, quiet
-from project.runs.speed import keep_buffers, lay_out, settle_compilation, settle_precision
+from project.runs.speed import keep_buffers, lay_out, settle_precision
 from project.runs.trained import check_unchanged
 from project.stops import heard_by
 

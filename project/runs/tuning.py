@@ -16,18 +16,12 @@ from omegaconf import DictConfig, open_dict
 from project.data.module import DataModule
 from project.errors import UserError
 from project.runs.building import build_data, build_task
+from project.runs.checks import GRAPHS
+from project.runs.compilation import Compilation, Steps, forget_copies, is_recurrent
 from project.runs.folder import told
 from project.runs.provenance import hardware
 from project.runs.quiet import quiet
-from project.runs.speed import (
-    GRAPHS,
-    Compilation,
-    Steps,
-    forget_copies,
-    is_recurrent,
-    lay_out,
-    settle_precision,
-)
+from project.runs.speed import lay_out, settle_precision
 from project.runs.tables import table
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from project.nets.recorded import Recorded
-from project.runs.speed import GRAPHS, compile_net
+from project.runs.checks import GRAPHS
+from project.runs.compilation import compile_net
 
 
 def stand_in(net: nn.Module, example: tuple[Tensor, ...], allow_unused_input: bool) -> None:

@@ -12,9 +12,11 @@ from torch import nn
 
 from project.errors import UserError
 from project.nets.recorded import Recorded
-from project.runs import speed
+from project.runs import compilation, speed
+from project.runs.checks import GRAPHS
+from project.runs.compilation import Compiled, compile_net
 from project.runs.resuming import resumed_config
-from project.runs.speed import GRAPHS, Compiled, compile_net, lay_out, settle_precision
+from project.runs.speed import lay_out, settle_precision
 from project.train import train
 
 SHORT = ("data=shapes", "data.train_images=64", "data.test_images=16", "data.batch_size=16", "trainer.max_epochs=1")
@@ -143,7 +145,7 @@ def test_mistakes_are_told(
     ids=["one GPU", "a CPU", "several GPUs"],
 )
 def test_cuda_graphs_are_for_one_gpu(device: str, strategy: Strategy, reason: str) -> None:
-    found = speed._no_graphs(torch.device(device), strategy)
+    found = compilation._no_graphs(torch.device(device), strategy)
     assert reason in found
     assert bool(found) == bool(reason)
 
@@ -179,11 +181,11 @@ def test_auto_compiles_where_it_pays(
 ) -> None:
     """Measured times stand in for a long training: with the compiler's cost, a gain, and none."""
     for compiled, pays in ((0.5, True), (0.99, False)):
-        monkeypatch.setattr(speed, "WORTH_MEASURING", {True: 0.0})
+        monkeypatch.setattr(compilation, "WORTH_MEASURING", {True: 0.0})
         monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
-        monkeypatch.setattr(speed.Steps, "__call__", lambda self, batch: 0.1)
+        monkeypatch.setattr(compilation.Steps, "__call__", lambda self, batch: 0.1)
         found = iter([1.0, compiled])
-        monkeypatch.setattr(speed.Steps, "median", lambda self, batch, found=found: next(found))
+        monkeypatch.setattr(compilation.Steps, "median", lambda self, batch, found=found: next(found))
         folder = tmp_path / str(pays)
         train(composed(*NET, *SHORT, "compile=auto", f"folder={folder}"))
         assert OmegaConf.load(folder / "config.yaml").compile is pays
