@@ -86,8 +86,17 @@ class RayNodes:
         return sorted(found)
 
     def jobs(self, raylet: int | None = None) -> list[int]:
-        """The processes that run jobs, on one node or on all."""
-        return self.processes("-m project.ray.node_job", raylet)
+        """The processes that run jobs, on one node or on all; not those that they have forked and that begin another
+        program in a moment."""
+        found = self.processes("-m project.ray.node_job", raylet)
+
+        def begun(pid: int) -> bool:
+            try:
+                return not set(found) & set(_above(pid))
+            except OSError:  # it is over
+                return False
+
+        return [pid for pid in found if begun(pid)]
 
 
 def outer_environment() -> dict[str, str]:
