@@ -27,12 +27,14 @@ from multiprocessing import forkserver, process, util
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from project.sweeps.local_launcher import OF_A_DATABASE
+
 ROOT = Path(__file__).resolve().parents[1]
 # what commands import sooner or later, imported once
 NEEDED = (
     "project.runs.training", "project.sweeps.trial", "project.sweeps.sweeper", "project.sweeps.head",
-    "project.sweeps.report", "optuna.importance", "optuna.visualization", "plotly.subplots",
-    "project.tasks.classification", "project.data.shapes",
+    "project.sweeps.report", "optuna.importance", "optuna.visualization", "plotly.subplots", "plotly.graph_objs",
+    "plotly.io", "project.tasks.classification", "project.data.shapes", *OF_A_DATABASE,
 )  # fmt: skip
 SERVER = "from multiprocessing.forkserver import main;"  # how multiprocessing starts its server
 

@@ -18,6 +18,7 @@ from project.benchmarks.postgres import programs, server
 from project.benchmarks.sweep_storage import drawn_trial, new_sampler, searched
 from project.runs.tables import table
 from project.sweeps.drawing import make_pruner
+from project.sweeps.local_launcher import OF_A_DATABASE
 from project.sweeps.owners import living
 from project.sweeps.reporting import Reporter
 from project.sweeps.settings import Settings
@@ -100,7 +101,7 @@ def at_once(url: str | None, place: Path, study: str, workers: int, trials: int,
     folder = place / study
     SharedStudy(study, url, folder, ["minimize"], HEARTBEAT)  # tables are there
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, *(OF_A_DATABASE if url is not None else ())])
     ready = context.Barrier(workers + 1)
     receiver, sender = context.Pipe(duplex=False)
     writing = context.Lock()

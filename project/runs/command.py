@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from project.distributed.launch import speaks
 from project.errors import LostRank, Stopped, UserError
-from project.runs.hydra_versions import DEFAULTS
+from project.runs.hydra_versions import DEFAULTS, spare_a_composition
+from project.runs.later import Collector
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _TOLD = (UserError, Stopped, KeyboardInterrupt, HydraException, OmegaConfBaseException, OSError)
@@ -77,6 +78,8 @@ def command(
         kept[:] = kept_apart(whole)
         verbatim.update(_texts(whole, texts, lists))
         words = [word for word in whole if word not in kept and word.partition("=")[0] not in verbatim]
+        Collector.keeps_imports = True
+        spare_a_composition(name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them
         # GNU OpenMP's threads wait for each other at full speed, which brings a machine that others use too to a
         # standstill; they give up sooner here. What the user has set stays.

@@ -4,18 +4,24 @@ torch's compiler is imported by the first optimizer, whose step has to leave a c
 whether a network is compiled, which also imports Triton to count a network's operations; torchmetrics imports
 torchvision, scipy.signal and, where it is installed, transformers for a few of its functions, and matplotlib for its
 plots. Together that is a third of the time from a command to its first training step.
+
+While the rest is imported, Python's garbage collector rests: it would look through all of it again and again, another
+sixth of that time, and nothing of it is garbage.
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 COMPILER = "torch._dynamo"
+LARGE = ("torch", "lightning")  # hundreds of thousands of objects
 OF_TORCHVISION = ("image.arniqa", "image.dists", "detection.iou", "detection.giou", "detection.diou", "detection.ciou")
 LEFT_OUT = {  # while the one is imported, something else stands for the others
     "lightning.pytorch.utilities.model_summary.model_summary": ("torch.utils.flop_counter",),
@@ -28,6 +34,27 @@ def defer() -> None:
     """From now on this process imports those modules when they are used. What it has imported already stays."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+class Collector:
+    """Python's garbage collector, as far as imports are concerned."""
+
+    keeps_imports = False  # in a command's own process: they are not looked through later, either
+
+    @classmethod
+    @contextmanager
+    def resting(cls) -> Iterator[None]:
+        """What is made in here is not looked through young; then it counts as old."""
+        enabled, keeps = gc.isenabled(), cls.keeps_imports or gc.get_freeze_count() > 0
+        gc.disable()
+        try:
+            yield
+        finally:
+            gc.freeze()
+            if not keeps:
+                gc.unfreeze()  # into the oldest generation
+            if enabled:
+                gc.enable()
 
 
 class _AsTheCompilerSays(type):
@@ -122,7 +149,12 @@ class _Finder(MetaPathFinder):
         if fullname in LEFT_OUT:
             spec = self._elsewhere(fullname, path)
             if spec is not None and spec.loader is not None:
-                spec.loader = _Leaving(self, spec.loader, LEFT_OUT[fullname])
+                spec.loader = _Within(spec.loader, partial(self.leaving_out, LEFT_OUT[fullname]))
+            return spec
+        if fullname in LARGE:
+            spec = self._elsewhere(fullname, path)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Within(spec.loader, Collector.resting)
             return spec
         if _is_one_of(self.left_out, fullname):
             return ModuleSpec(fullname, _Giving(_LeftOut(fullname)), is_package=True)
@@ -162,11 +194,11 @@ class _Giving(Loader):
             module.__spec__ = self.spec
 
 
-class _Leaving(Loader):
-    """Loads a module as `loader` does, without `names`."""
+class _Within(Loader):
+    """Loads a module as `loader` does, within a context."""
 
-    def __init__(self, finder: _Finder, loader: Any, names: tuple[str, ...]) -> None:
-        self.finder, self.loader, self.names = finder, loader, names
+    def __init__(self, loader: Any, context: Callable[[], AbstractContextManager[None]]) -> None:
+        self.loader, self.context = loader, context
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         module: ModuleType | None = self.loader.create_module(spec)
@@ -176,7 +208,7 @@ class _Leaving(Loader):
         module.__loader__ = self.loader
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
-        with self.finder.leaving_out(self.names):
+        with self.context():
             self.loader.exec_module(module)
 
 

@@ -105,6 +105,8 @@ def _train(cfg: DictConfig, folder: Path, watchers: Sequence[Callback], company:
             "with trainer.precision=32-true",
             trainer.precision,
         )
+    if checkpoint is not None:
+        _say_if_over(trainer, checkpoint)
     del checkpoint
     settle_compilation(cfg, task, data, device, trainer.strategy)
     spare_idle_hooks(trainer, task)
@@ -203,7 +205,8 @@ def build_trainer(
     try:
         trainer: Trainer = build(_of_lightning(cfg.trainer), **arguments, **distributed, default_root_dir=cfg.folder)
     except UserError as error:
-        raise UserError(f"{error}\n{has}") from error
+        told = str(error).removeprefix(f"{Trainer.__module__}.{Trainer.__qualname__}: ")
+        raise UserError(f"{told}\n{has}") from error
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
         log.warning("more processes than cores, which wait for each other. %s", has)
     return trainer
@@ -245,6 +248,16 @@ def _fitting(path: Path, task: LightningModule) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit the network of the config: {reason}") from error
     return checkpoint
+
+
+def _say_if_over(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """A resumed run that its limits leave nothing to train is tested again, and that is not all that one may expect."""
+    steps = checkpoint["global_step"]
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
+    for limit, done, most in (("max_steps", steps, trainer.max_steps), ("max_epochs", epochs, trainer.max_epochs)):
+        if most is not None and 0 < most <= done:
+            unlimited = " (-1: no limit)" if limit == "max_steps" else ""
+            log.info("nothing is left to train: trainer.%s=%d is reached; choose more%s", limit, most, unlimited)
 
 
 @contextmanager

@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 QUICK_DEATHS = 3  # that no job survives so early is no accident
 SECONDS_TO_STOP = 60.0
 STOPS = (signal.SIGINT, signal.SIGTERM)
+# what the server imports for all that are forked from it: what trains, and where the study is in a database SQLAlchemy
+# and what Optuna keeps its tables up to date with, which take a worker most of a second
+OF_A_TRIAL = ("project.runs.training", "project.sweeps.trial")
+OF_A_DATABASE = ("project.sweeps.database", "alembic.command", "alembic.migration")
 
 
 class LocalLauncher(Launcher):
@@ -47,11 +51,13 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; of one that died for good the status is FAILED."""
+        from project.sweeps.worker import storage_url  # optuna
+
         assert self.config is not None
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         context: Any = mp.get_context("forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn")
         if context.get_start_method() == "forkserver":
-            context.set_forkserver_preload(["project.runs.training", "project.sweeps.trial"])
+            context.set_forkserver_preload([*OF_A_TRIAL, *(OF_A_DATABASE if storage_url() is not None else ())])
             _start_server()
         payload = packed(self.hydra_context, self.config, self.task_function)
         results: dict[int, JobReturn] = {}

@@ -1,14 +1,17 @@
 """Mistakes that are found in a config before anything heavy is imported."""
 
 import ast
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from project.errors import UserError
-from project.runs.checks import check
+from project.runs.checks import _may_be_a_number, check
 from project.runs.signatures import describe, fits, signature
+from tests.conftest import CONF
 
 
 def annotation(text: str) -> ast.expr:
@@ -76,3 +79,20 @@ def test_mistakes_are_named(composed: Callable[..., DictConfig], words: list[str
 def test_good_configs_pass(composed: Callable[..., DictConfig]) -> None:
     words = ["data=shapes", "optimizer.lr=1", "trainer.devices=2", "trainer.limit_train_batches=0.5", "mode=max"]
     check(composed(*words), words, "train")
+
+
+def test_the_config_is_composed_anew_for_what_can_be_a_number_alone() -> None:
+    for key in ("outputs", "folder", "resume", "name", "trainer.accelerator", "trainer.precision"):
+        assert not _may_be_a_number(key), key
+    numbers = {name for path in CONF.rglob("*.yaml") for name in _numbers(OmegaConf.to_container(OmegaConf.load(path)))}
+    assert len(numbers) > 100
+    assert [name for name in numbers if not _may_be_a_number(f"somewhere.{name}")] == []
+
+
+def _numbers(node: Any) -> Iterator[str]:
+    """Under which names there are numbers, or references to other names."""
+    for name, value in node.items() if isinstance(node, dict) else ():
+        yield from _numbers(value)
+        reference = re.fullmatch(r"\$\{(?:\w+\.)*(\w+)\}", str(value))
+        if (isinstance(value, int | float) and not isinstance(value, bool)) or (reference and reference[1] != name):
+            yield str(name)

@@ -5,18 +5,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 
-from project.runs.command import _literal, _texts
+from project.runs.command import CONF, _literal, _texts
+from project.runs.hydra_versions import VERSION, spare_a_composition
 from tests.runs.conftest import TINY
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 LIGHT = [  # answered without torch
     (["model=resnt"], "error: model=resnt: there is no such choice. Did you mean resnet"),
-    (["modle=resnet"], "error: modle: there is no such option. Did you mean mode or model"),
+    (["modle=resnet"], "error: modle: there is no such option. Did you mean model or mode"),
     (
         ["data=shapes", "data.batch_sise=3"],
         "error: data.batch_sise: there is no such option. Did you mean data.batch_size",
@@ -105,8 +108,26 @@ def test_a_resumed_run_keeps_its_choices(run_command: Run, tmp_path: Path) -> No
     done = run_command("train", "resume=latest", "trainer.max_epochs=2")
     assert done.returncode == 0, done.stderr
     assert "epoch   2/2" in done.stderr
+    assert "nothing is left" not in done.stderr
+    done = run_command("train", "resume=latest")
+    assert done.returncode == 0, done.stderr
+    assert "nothing is left to train: trainer.max_epochs=2 is reached" in done.stderr
     (folder,) = (tmp_path / "outputs" / "train" / "convnet").iterdir()
     assert "max_epochs: 2" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.skipif(VERSION >= (1, 4), reason="this Hydra composes nothing to know its mode")
+def test_hydra_is_asked_for_its_mode_only_where_somebody_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hydra, "get_mode", lambda self, config_name, overrides: "composed")
+    for _ in range(2):  # as two commands in one process have it
+        spare_a_composition("train")
+        get_mode: Any = Hydra.get_mode
+        for word in ("hydra.mode=RUN", "+hydra={mode:RUN}"):
+            assert get_mode(None, "train", ["model=mlp", word]) == "composed"
+        assert get_mode(None, "train", ["model=mlp", "mode=max", "hydra.job.name=mode"]) is None
+        assert get_mode(None, "theirs", ["model=mlp"]) == "composed"
+    for path in CONF.glob("*.yaml"):
+        assert OmegaConf.select(OmegaConf.load(path), "hydra.mode") is None, path
 
 
 @pytest.mark.slow

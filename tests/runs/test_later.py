@@ -1,5 +1,6 @@
 """What is imported only when it is used does then what it always does; in interpreters that have imported nothing."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -8,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from project.runs.later import Collector
+
 TRAINED = """
-    import sys, warnings
+    import gc, sys, warnings
     import project.runs
     import torch
     import lightning
+
+    assert gc.isenabled() and gc.get_freeze_count() == 0  # nothing of a notebook is kept from being collected
+    assert len(gc.get_objects(generation=2)) > 10 * len(gc.get_objects(generation=0))
 
     def there(name):
         return getattr(sys.modules.get(name), "__file__", None) is not None
@@ -149,6 +155,16 @@ def test_transformers_that_are_installed_are_imported_when_they_are_used(tmp_pat
 @pytest.mark.parametrize("use", USES)
 def test_it_is_imported_when_it_is_used(tmp_path: Path, use: str) -> None:
     check(tmp_path, USES[use])
+
+
+def test_what_a_command_imports_is_never_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Collector, "keeps_imports", True)
+    frozen = gc.get_freeze_count()
+    with Collector.resting():
+        assert not gc.isenabled()
+        made = [[index] for index in range(5000)]
+    assert gc.isenabled()
+    assert gc.get_freeze_count() - frozen > len(made)
 
 
 def check(tmp_path: Path, use: str) -> None:

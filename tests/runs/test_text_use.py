@@ -328,7 +328,7 @@ def test_f1_is_the_same_over_two_processes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_order_matters_to_a_recurrent_network_and_not_to_a_bag_of_words(tmp_path: Path) -> None:
-    words = ("data=opinions", "optimizer.lr=5e-3", "trainer.max_epochs=8", "trainer.accelerator=cpu")
+    words = ("data=opinions", "optimizer.lr=5e-3", "trainer.max_epochs=4", "trainer.accelerator=cpu")
     cfg = compose_config("model=text_classifier", *words, f"folder={tmp_path / 'run'}")
     train(cfg)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test/accuracy"] > 0.95

@@ -93,7 +93,7 @@ def test_what_fails_before_training_leaves_nothing(tmp_path: Path) -> None:
         (("monitor=val/nothing",), "monitor=val/nothing is never logged by ImageClassifier: choose one of train/loss"),
         (("data.batch_size=161",), "data.batch_size=161 is larger than the training set: 160 images"),
         (("data.val_fraction=2.0",), "data.val_fraction must lie between 0 and 1"),
-        (("trainer.accelerator=gpu",), "this machine has 0 CUDA devices"),
+        (("trainer.accelerator=gpu",), r"^No supported gpu backend found!\n.* this machine has 0 CUDA devices"),
         (("optimizer.lr=-1",), "Invalid learning rate: -1"),
         (("scheduler=plateau", "scheduler.monitor=none"), "scheduler.monitor=none is never logged"),
         (("callbacks.checkpoints.every_n_steps=0",), "every_n_steps must be positive, or null for never, got 0"),
