@@ -1,6 +1,7 @@
 """The benchmark command runs and shows both sides; how fast they are is for the reader to see."""
 
 import json
+import math
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -90,7 +91,10 @@ def test_all_of_it_is_kept(of_all: tuple[Path, str]) -> None:
     assert lines[0].startswith("| what | unit | ours | reference |")
     assert len([line for line in lines if line.startswith("| ")]) == 2 + len(record["figures"])
     for figure in record["figures"]:
-        assert figure["unit"] == "%" or min(*figure["ours"], *figure["reference"], 1) > 0, figure
+        values = [*figure["ours"], *figure["reference"]]
+        assert all(map(math.isfinite, values)), figure
+        # of so few steps a difference of two times can be anything
+        assert figure["unit"] == "%" or re.search("above|beyond", figure["what"]) or min(*values, 1) > 0, figure
     found = {figure["what"] for figure in record["figures"]}
     assert "forward and backward of lstm, float32, against nn.LSTM" in found
     assert "forward and backward of mut1, float32, against nn.GRU" in found
