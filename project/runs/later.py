@@ -6,7 +6,7 @@ torchvision, scipy.signal and, where it is installed, transformers for a few of 
 plots. Together that is a third of the time from a command to its first training step.
 
 While the rest is imported, Python's garbage collector rests: it would look through all of it again and again, another
-sixth of that time, and nothing of it is garbage.
+tenth of that time, and nothing of it is garbage.
 """
 
 import gc
