@@ -119,3 +119,8 @@ def _per_epoch(trainer: Trainer) -> int:
 def _whole(number: float | None) -> int | None:
     """Lightning's infinity as None."""
     return None if number is None or number == float("inf") else int(number)
+
+
+def completed_epochs(checkpoint: dict[str, Any]) -> int:
+    """How many epochs of the training the checkpoint has behind it."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"])

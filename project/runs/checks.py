@@ -7,6 +7,7 @@ class takes (a `torch.optim` class, the Trainer) is held against the number that
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -114,12 +115,18 @@ def _may_be_a_number(key: str) -> bool:
 
     It spares composing the config anew, a fifth of a second, for a command line that names a folder.
     """
-    from project.runs.command import CONF
-
     name = re.escape(key.rpartition(".")[2])
     # of a reference to the same name there is another line that says what it is
-    given = re.compile(rf"\b{name}['\"]?:\s*['\"]?(?:[-+.\d]|\$(?!\{{(?:\w+\.)*{name}\}}))")
-    return any(given.search(path.read_text(encoding="utf-8")) for path in CONF.rglob("*.yaml"))
+    given = rf"\b{name}['\"]?:\s*['\"]?(?:[-+.\d]|\$(?!\{{(?:\w+\.)*{name}\}}))"
+    return re.search(given, _written()) is not None
+
+
+@cache
+def _written() -> str:
+    """All files of `conf/`."""
+    from project.runs.command import CONF
+
+    return "\n".join(path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
 
 
 def check_number(key: str, value: Any, default: Any) -> None:

@@ -146,15 +146,12 @@ class _Finder(MetaPathFinder):
             if fullname in sys.modules:
                 return ModuleSpec(fullname, _Giving(sys.modules[fullname]))
             return self._elsewhere(fullname, compiler.__path__)
-        if fullname in LEFT_OUT:
+        if fullname in LEFT_OUT or fullname in LARGE:
             spec = self._elsewhere(fullname, path)
             if spec is not None and spec.loader is not None:
-                spec.loader = _Within(spec.loader, partial(self.leaving_out, LEFT_OUT[fullname]))
-            return spec
-        if fullname in LARGE:
-            spec = self._elsewhere(fullname, path)
-            if spec is not None and spec.loader is not None:
-                spec.loader = _Within(spec.loader, Collector.resting)
+                left_out = LEFT_OUT.get(fullname)
+                within = Collector.resting if left_out is None else partial(self.leaving_out, left_out)
+                spec.loader = _Within(spec.loader, within)
             return spec
         if _is_one_of(self.left_out, fullname):
             return ModuleSpec(fullname, _Giving(_LeftOut(fullname)), is_package=True)

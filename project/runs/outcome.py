@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from omegaconf import DictConfig
 
 from project.callbacks.checkpoint_files import load_checkpoint
+from project.callbacks.loop_state import completed_epochs
 from project.data.module import DataModule
 from project.runs.folder import METRICS, write_json
 
@@ -30,7 +31,7 @@ def conclude(cfg: DictConfig, folder: Path, trainer: Trainer, task: LightningMod
     value = math.nan if state["best"] is None else float(state["best"])
     metrics: dict[str, Any] = {
         # ranks that were forked have trained elsewhere, and left their counters in the checkpoint
-        "epochs": max(trainer.current_epoch, last["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]),
+        "epochs": max(trainer.current_epoch, completed_epochs(last)),
         "steps": max(trainer.global_step, last["global_step"]),
         "samples": last.get("samples_seen"),
         "monitor": cfg.monitor,

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from project.callbacks.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 from project.callbacks.checkpoints import Checkpoints, first_stale_sample, resumable
 from project.callbacks.hparams import HParams
-from project.callbacks.loop_state import restore_loader
+from project.callbacks.loop_state import completed_epochs, restore_loader
 from project.callbacks.tensorboard import RunLogger
 from project.data.module import DataModule
 from project.distributed.company import Company, Watching, silent, together
@@ -252,8 +252,7 @@ def _fitting(path: Path, task: LightningModule) -> dict[str, Any]:
 
 def _say_if_over(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """A resumed run that its limits leave nothing to train is tested again, and that is not all that one may expect."""
-    steps = checkpoint["global_step"]
-    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
+    steps, epochs = checkpoint["global_step"], completed_epochs(checkpoint)
     for limit, done, most in (("max_steps", steps, trainer.max_steps), ("max_epochs", epochs, trainer.max_epochs)):
         if most is not None and 0 < most <= done:
             unlimited = " (-1: no limit)" if limit == "max_steps" else ""
