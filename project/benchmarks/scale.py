@@ -17,12 +17,13 @@ from optuna.trial import TrialState, create_trial
 from project.benchmarks.postgres import programs, server
 from project.benchmarks.sweep_storage import drawn_trial, new_sampler, searched
 from project.runs.tables import table
+from project.sweeps.claims import OWNER
 from project.sweeps.drawing import make_pruner
 from project.sweeps.local_launcher import OF_A_DATABASE
 from project.sweeps.owners import living
 from project.sweeps.reporting import Reporter
 from project.sweeps.settings import Settings
-from project.sweeps.shared_study import OWNER, SharedStudy
+from project.sweeps.shared_study import SharedStudy
 
 PRUNER = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 5, "n_warmup_steps": 2}
 HEARTBEAT = 3600.0  # seconds: nobody beats here, and nobody is to be taken for dead

@@ -26,6 +26,7 @@ from project.runs.tables import table
 
 log = logging.getLogger(__name__)
 
+WARM_UP = 2  # steps before a measurement
 STEPS = 5  # of a measurement, at least; their median counts
 SECONDS = 1.0  # of a measurement, if that is more
 WORTH_IT = 1.03  # what is not faster by so much is left as it is
@@ -64,7 +65,8 @@ def run_tuning(cfg: DictConfig) -> list[str]:
     """Measure, print a table, the fastest way first, and the overrides that choose it.
 
     Precision and layout are tried together at the config's batch size, then batch sizes with the best of them, then
-    compilation with the best of these, as long as `cfg.seconds` last.
+    compilation with the best of these, as long as `cfg.seconds` last. What would take longer than the rest of them is
+    left out; how long a compiler takes is not known before.
 
     Returns:
         The overrides of the fastest.
@@ -79,9 +81,11 @@ def run_tuning(cfg: DictConfig) -> list[str]:
         tuning = _Tuning(cfg)
         begun = time.monotonic()
         for choice in tuning.choices():
-            if time.monotonic() - begun > cfg.seconds and tuning.found:
-                log.info("%s seconds are over: %s was not tried", cfg.seconds, " ".join(choice.words()))
-                break
+            left = cfg.seconds - (time.monotonic() - begun)
+            if tuning.found and tuning.expected(choice) > left:
+                words = " ".join(choice.words())
+                log.info("%s  not tried: %.0f of %s seconds are left", words, max(0.0, left), cfg.seconds)
+                continue
             tuning.measure(choice)
     return tuning.tell()
 
@@ -135,6 +139,12 @@ class _Tuning:
             dict.fromkeys(["32-true", self.first.precision])
         )  # elsewhere only what the processor computes itself
 
+    def expected(self, choice: Choice) -> float:
+        """Seconds that measuring `choice` takes at the first one's speed, without a compiler's work."""
+        first = self.found[0]
+        step = first.seconds * choice.batch_size / first.choice.batch_size
+        return WARM_UP * step + max(SECONDS, STEPS * step)
+
     def measure(self, choice: Choice) -> None:
         try:
             found = self._measured(choice)
@@ -161,8 +171,8 @@ class _Tuning:
         seconds: list[float] = []
         batches = self._batches()
         next_batch = next(batches)
-        steps(next_batch)  # a warm-up, and the compiler's work
-        steps(next_batch)
+        for _ in range(WARM_UP):  # and the compiler's work
+            steps(next_batch)
         begun = time.monotonic()
         while len(seconds) < STEPS or time.monotonic() - begun < SECONDS:
             start = time.perf_counter()

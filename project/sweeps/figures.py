@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import sample_colorscale
 
 from project.sweeps.frozen import quiet, study_of
+from project.sweeps.sections import STATE_COLOURS, Drawing, Made, NotYet, Section, section
 
 LINES = 200  # trials that are drawn as a line each; a browser is slow with more
 SURFACE = 100  # trials behind a contour plot: its grids grow with their square
@@ -23,47 +24,7 @@ SURFACES = 4  # parameters of a contour plot
 COLUMNS = 4  # slices in a row
 PAIRS = 6  # of objectives, of which a front is drawn
 FEW = 4  # complete trials, with fewer of which importances are noise
-STATE_COLOURS = {  # legible on white and on near-black
-    "COMPLETE": "#4c86c6",
-    "PRUNED": "#d9952b",
-    "FAIL": "#d0453e",
-    "RUNNING": "#3f9a5a",
-    "WAITING": "#8d949e",
-}
 RANKED = ["#aab2bd", "#8f9fb3", "#4c86c6", "#d9952b"]  # from the worst to the best, on white and on near-black
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of Plotly's, its height and the width below which it is scrolled sideways, in pixels."""
-
-    figure: go.Figure
-    height: int
-    least_width: int = 0
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes:
-        title: its heading, plain text.
-        of: which of several objectives it shows; "": the only one, or all.
-        text: how to read the drawings; without any, why there are none. Plain text.
-        drawings: one below the other.
-    """
-
-    title: str
-    of: str
-    text: str
-    drawings: tuple[Drawing, ...] = ()
-
-
-Made = tuple[str, tuple[Drawing, ...]]  # a section's text and drawings
-
-
-class NotYet(Exception):
-    """The figure cannot be made of these trials; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -100,35 +61,19 @@ def sections(study: optuna.Study, objectives: Sequence[str]) -> list[Section]:
     complete = [trial for trial in study.get_trials(deepcopy=False) if _is_complete(trial)]
 
     def each(title: str, make: Callable[[optuna.Study, Goal, list[FrozenTrial]], Made]) -> list[Section]:
-        return [
-            _section(title, partial(make, study, goal, complete), "" if goal.alone else goal.name) for goal in goals
-        ]
+        return [section(title, partial(make, study, goal, complete), "" if goal.alone else goal.name) for goal in goals]
 
     with quiet():
         return [
-            *([_section("Pareto front", lambda: _pareto(study, goals, complete))] if len(goals) > 1 else []),
+            *([section("Pareto front", lambda: _pareto(study, goals, complete))] if len(goals) > 1 else []),
             *each("History", _history),
-            _section("Intermediate values", lambda: _intermediate(study, goals)),
+            section("Intermediate values", lambda: _intermediate(study, goals)),
             *each("Importance of the parameters", _importances),
             *each("Parallel coordinates", _parallel),
             *each("Slices", _slices),
             *each("Contours", _contours),
-            _section("Timeline", lambda: _timeline(study)),
+            section("Timeline", lambda: _timeline(study)),
         ]
-
-
-def _section(title: str, make: Callable[[], Made], of: str = "") -> Section:
-    try:
-        text, drawings = make()
-    except NotYet as reason:
-        return Section(title, of, str(reason))
-    except Exception as error:  # what Optuna or Plotly stumbles over must not cost the whole page
-        return Section(title, of, f"This figure could not be drawn ({type(error).__name__}: {error}).")
-    for drawing in drawings:
-        layout = drawing.figure.layout
-        layout.template = None  # the page has one for all, which follows the browser's light or dark mode
-        layout.title = layout.width = layout.plot_bgcolor = None
-    return Section(title, of, text, drawings)
 
 
 def _history(study: optuna.Study, goal: Goal, complete: list[FrozenTrial]) -> Made:

@@ -2,37 +2,30 @@
 
 import logging
 import os
-import signal
-import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import InstantiationException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
 
 from project.errors import Stopped, UserError
-from project.ray.launcher import RayLauncher
 from project.ray.launcher import prepare as prepare_ray
 from project.runs.checks import check
 from project.runs.folder import logged_to
 from project.runs.hydra_versions import instantiate
-from project.stops import heard_by
 from project.sweeps.asked import check_space, directions
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points
 from project.sweeps.functions import function
-from project.sweeps.local_launcher import LocalLauncher
+from project.sweeps.launching import Launching
 from project.sweeps.owners import WORKERS, started
 from project.sweeps.passwords import scrubbed
 from project.sweeps.patience import Away
@@ -43,33 +36,14 @@ from project.sweeps.same_sweep import differences, what_is_searched
 from project.sweeps.settings import Settings
 from project.sweeps.shared_study import SharedStudy
 from project.sweeps.shown import Shown
-from project.sweeps.slurm_launcher import SlurmLauncher, prepare
-from project.sweeps.space import Space, override, parse
+from project.sweeps.slurm_launcher import prepare
+from project.sweeps.space import Space, parse
 from project.sweeps.worker import STORAGE, Orders, Train, Worker, failures
 
 log = logging.getLogger(__name__)
 
 HERE = ("BasicLauncher", "LocalLauncher", "JoblibLauncher")  # their workers run on this machine
-STOPPABLE = (LocalLauncher, RayLauncher, SlurmLauncher)  # which are told that the workers were asked to stop
-IDLE_LAUNCHES = 3
 MOST_STUDIES = 1000  # of one sweep's name
-
-
-@dataclass
-class Course:
-    """How the workers' launching went so far.
-
-    Attributes:
-        signal: that asked for an end.
-        launcher: at work, or the last one.
-        error: what the last one gave up with.
-        returned: by the last one, worker by worker.
-    """
-
-    signal: int | None = None
-    launcher: Any = None
-    error: str | None = None
-    returned: Sequence[JobReturn] = ()
 
 
 class Head:
@@ -144,13 +118,11 @@ class Head:
         worker = Worker(self.train, HydraContext(self.context.config_loader, _no_callbacks()), self.config, orders)
         shown = Shown(shared, orders, self.objectives, lambda: self._write(shared))
         log.info("study %s: %s -> %s", settings.study_name, places.said(settings.workers), self.folder)
+        launching = Launching(shared, orders, places, lambda: self._launcher(worker), self.url)
         try:
-            with shown, self._stoppable(orders) as course:
-                self._work(shared, worker, orders, places, course)
+            with shown, launching.stoppable():
+                launching.work()
         finally:
-            if course.signal is None and orders.stop.exists():  # a worker in this process took the signal
-                course.signal = int(orders.stop.read_text() or signal.SIGINT)
-            orders.stop.unlink(missing_ok=True)
             for write in (self._write, self._report):
                 try:
                     write(shared)
@@ -158,44 +130,16 @@ class Head:
                     pass
                 except Exception as error:  # what the sweep came to is in the study, and must be told
                     log.warning("%s was not written: %s", write.__name__, scrubbed(str(error), self.url))
-        return self._end(shared, orders, course)
+        return self._end(shared, launching)
 
-    def _work(self, shared: SharedStudy, worker: Worker, orders: Orders, places: Places, course: Course) -> None:
-        """Launch workers until the study is whole, or it is over for another reason."""
-        settings, idle = self.settings, 0
-        while not self._is_over(shared, orders, course) and idle < IDLE_LAUNCHES:
-            before = _progress(shared)
-            launcher = course.launcher = self._launcher(worker)
-            timer = None
-            if orders.deadline is not None and isinstance(launcher, STOPPABLE):
-                timer = threading.Timer(max(0.0, orders.deadline - time.time()), launcher.stopping)
-                timer.daemon = True
-                timer.start()
-            try:
-                course.returned = launcher.launch([self._job(n, places) for n in range(settings.workers)], 0)
-                for number, result in enumerate(course.returned):
-                    if result.status is JobStatus.FAILED:
-                        log.info("worker %d ended: %s", number, scrubbed(str(result._return_value), self.url))
-            except UserError:  # once more would not mend it
-                if not self._is_over(shared, orders, course):
-                    raise
-            except Exception as error:  # a killed worker takes joblib's others with it
-                course.error = scrubbed(f"{type(error).__name__}: {error}", self.url)
-                log.info("the launcher gave up (%s): once more", course.error.splitlines()[0][:200])
-            finally:
-                if timer is not None:
-                    timer.cancel()
-            idle = 0 if _progress(shared) != before else idle + 1
-            time.sleep(0 if idle == 0 else 1)
-
-    def _end(self, shared: SharedStudy, orders: Orders, course: Course) -> float | None:
+    def _end(self, shared: SharedStudy, launching: Launching) -> float | None:
         again = "The same command goes on with it."
         finished = sum(trial.state.is_finished() for trial in shared.trials())
-        if course.signal is not None:
+        if launching.signal is not None:
             raise Stopped(
-                f"stopped with {finished} of {self.settings.n_trials} trials finished. {again}", course.signal
+                f"stopped with {finished} of {self.settings.n_trials} trials finished. {again}", launching.signal
             )
-        failed = failures(shared, orders.began)
+        failed = failures(shared, launching.orders.began)
         limit = self.settings.max_failures
         hopeless = limit is not None and len(failed) >= limit and finished < self.settings.n_trials
         if hopeless or (failed and len(failed) == len(shared.trials())):
@@ -206,7 +150,7 @@ class Head:
                 f"{self.folder / str(failed[0].number) / 'error.txt'}. {again if hopeless else ''}"
             )
         if finished < self.settings.n_trials:
-            if orders.deadline is not None and time.time() >= orders.deadline:
+            if launching.is_late():
                 log.info(
                     "sweep.timeout=%g: %d of %d trials are finished. %s",
                     self.settings.timeout,
@@ -215,7 +159,7 @@ class Head:
                     again,
                 )
             else:
-                raise UserError(f"no worker could work ({_why(course)}). Their output: {self.folder / WORKERS}")
+                raise UserError(f"no worker could work ({launching.why()}). Their output: {self.folder / WORKERS}")
         return self._summary(shared)
 
     def _summary(self, shared: SharedStudy) -> float | None:
@@ -296,56 +240,12 @@ class Head:
             self.settings, self.space, self.directions, self.folder, stop, began, deadline, places.threads, parent
         )
 
-    def _job(self, number: int, places: Places) -> list[str]:
-        """The overrides of a worker's job."""
-        words = [
-            override("hydra.sweep.dir", str(self.folder)),
-            f"hydra.sweep.subdir={WORKERS}/{number}",
-            "hydra.job.chdir=false",
-            *self.space.fixed,
-        ]
-        if places.gpus is not None:
-            words.append(override("+hydra.job.env_set.CUDA_VISIBLE_DEVICES", places.gpus[number]))
-        return words
-
-    def _launcher(self, worker: Worker | None) -> Any:
+    def _launcher(self, worker: Worker) -> Any:
         return Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(self.context.config_loader, _no_callbacks()),
             task_function=worker,  # type: ignore[arg-type]
             config=self.config,
         )
-
-    def _is_over(self, shared: SharedStudy, orders: Orders, course: Course) -> bool:
-        if course.signal is not None or orders.stop.exists():
-            return True
-        if orders.deadline is not None and time.time() >= orders.deadline:
-            return True
-        limit = self.settings.max_failures
-        if limit is not None and len(failures(shared, orders.began)) >= limit:
-            return True
-        trials = shared.trials()
-        return len(trials) >= self.settings.n_trials and all(trial.state.is_finished() for trial in trials)
-
-    @contextmanager
-    def _stoppable(self, orders: Orders) -> Iterator[Course]:
-        """The first Ctrl-C or SIGTERM asks the workers to write their checkpoints and stop; the second ends at once."""
-        course = Course()
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if course.signal is not None:
-                if isinstance(course.launcher, STOPPABLE):
-                    course.launcher.kill()
-                raise KeyboardInterrupt
-            course.signal = number
-            orders.stop.touch()  # the workers look for it, and signal themselves, once
-            if isinstance(course.launcher, STOPPABLE):
-                course.launcher.stopping()
-            log.info(
-                "%s: the workers write their checkpoints and stop (once more: at once)", signal.Signals(number).name
-            )
-
-        with heard_by(stop):
-            yield course
 
     def _forget_storage(self, words: list[str]) -> None:
         """What is composed, pickled, logged or written from here on knows nothing of a database's password."""
@@ -383,16 +283,3 @@ def _no_callbacks() -> Any:
     from hydra._internal.callbacks import Callbacks
 
     return Callbacks()
-
-
-def _progress(shared: SharedStudy) -> tuple[int, int]:
-    """Grows when anything was done: trials finished, validations reported."""
-    trials = shared.trials()
-    return sum(trial.state.is_finished() for trial in trials), sum(len(trial.intermediate_values) for trial in trials)
-
-
-def _why(course: Course) -> str:
-    for result in course.returned:
-        if result.status.name == "FAILED":
-            return f"{type(result._return_value).__name__}: {result._return_value}"
-    return str(course.error or "they returned at once")

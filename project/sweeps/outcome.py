@@ -6,7 +6,8 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from project.sweeps.shared_study import Claim, SharedStudy
+from project.sweeps.claims import Claim
+from project.sweeps.shared_study import SharedStudy
 
 
 @dataclass

@@ -14,9 +14,9 @@ import plotly.io
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from project.sweeps.figures import STATE_COLOURS, Section
+from project.sweeps.claims import attempts_of
 from project.sweeps.results import BEST, state_of
-from project.sweeps.shared_study import attempts_of
+from project.sweeps.sections import STATE_COLOURS, Section
 from project.sweeps.summary import validations_saved
 
 POLICY = (

@@ -5,10 +5,11 @@ import signal
 
 from optuna import Trial
 
+from project.sweeps.claims import Claim, Lost
 from project.sweeps.drawing import make_pruner
 from project.sweeps.patience import Away
 from project.sweeps.settings import Settings
-from project.sweeps.shared_study import Claim, Lost, SharedStudy
+from project.sweeps.shared_study import SharedStudy
 
 
 class Unfit(Exception):

@@ -12,8 +12,9 @@ import optuna
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.trial import FrozenTrial, TrialState
 
+from project.sweeps.claims import STOPPED, attempts_of
 from project.sweeps.composing import Composer, choices
-from project.sweeps.shared_study import STOPPED, SharedStudy, attempts_of
+from project.sweeps.shared_study import SharedStudy
 from project.sweeps.space import Space
 
 TRIALS, BEST = "trials.csv", "best.yaml"

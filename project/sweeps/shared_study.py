@@ -8,7 +8,6 @@ decides who does what happens under one lock. Optuna's private names are used he
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,27 +20,24 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from project.sweeps.claims import (
+    ATTEMPTS,
+    DIED,
+    OWNER,
+    STOPPED,
+    Claim,
+    Lost,
+    attempts_of,
+    closed,
+    has_told,
+    is_owned,
+    now,
+)
 from project.sweeps.owners import Owner, is_alive
 from project.sweeps.patience import PATIENCE, Patience
 from project.sweeps.storage import is_a_server, open_storage, study_lock
 
 T = TypeVar("T")
-OWNER, ATTEMPTS = "sweep:owner", "sweep:attempts"  # system attributes of a trial
-DIED, STOPPED = "died", "stopped"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A trial that a worker trains, and which attempt at it this is, from 1 on."""
-
-    trial_id: int
-    number: int
-    attempt: int
-    owner: Owner
-
-
-class Lost(Exception):
-    """Another worker has taken this trial: this one was taken for dead."""
 
 
 class SharedStudy:
@@ -143,7 +139,7 @@ class SharedStudy:
         def change() -> Claim | None:
             nonlocal before
             count, trials = self._open_trials()
-            mine = {trial.number: trial for trial in trials if _is_owned(trial, owner)}
+            mine = {trial.number: trial for trial in trials if is_owned(trial, owner)}
             before = set(mine) if before is None else before
             for number in set(mine) - before:
                 return Claim(mine[number]._trial_id, number, len(attempts_of(mine[number])), owner)
@@ -161,7 +157,7 @@ class SharedStudy:
         points: list[dict[str, Any]] | None,
     ) -> Claim | None:
         for trial in self._abandoned(trials):
-            attempts = _closed(trial, DIED)
+            attempts = closed(trial, DIED)
             deaths = [attempt for attempt in attempts if attempt["ended"] == DIED]
             if len(deaths) <= max_retries:
                 return self._take(trial._trial_id, trial.number, owner, attempts)
@@ -212,7 +208,7 @@ class SharedStudy:
         if self.on_server:  # asked with every report: one statement, where a whole trial takes seven
             record = self.storage._backend.system_attr(claim.trial_id, OWNER, TrialState.RUNNING)  # type: ignore
             return bool(record and record["token"] == claim.owner.token)
-        return _is_owned(self.storage.get_trial(claim.trial_id), claim.owner)
+        return is_owned(self.storage.get_trial(claim.trial_id), claim.owner)
 
     def beat(self, claim: Claim | None) -> None:
         """A sign of life of the trial's worker, where the storage keeps them."""
@@ -244,9 +240,9 @@ class SharedStudy:
 
         def change() -> None:
             trial = self.storage.get_trial(claim.trial_id)
-            if _has_told(trial, claim, state):  # and only the answer was lost
+            if has_told(trial, claim, state):  # and only the answer was lost
                 return
-            if not _is_owned(trial, claim.owner):
+            if not is_owned(trial, claim.owner):
                 raise Lost
             self._close(trial, state.name.lower())
             self.note(claim, **facts)
@@ -259,7 +255,7 @@ class SharedStudy:
 
         def change() -> None:
             trial = self.storage.get_trial(claim.trial_id)
-            if _is_owned(trial, claim.owner):
+            if is_owned(trial, claim.owner):
                 self._close(trial, STOPPED)
                 self.storage.set_trial_system_attr(claim.trial_id, OWNER, None)
 
@@ -288,7 +284,7 @@ class SharedStudy:
         return self.storage.create_new_trial(self.study_id, template)
 
     def _take(self, trial_id: int, number: int, owner: Owner, attempts: list[dict[str, Any]]) -> Claim:
-        attempt = {"worker": owner.token, "machine": owner.machine.partition(" ")[0], "began": _now(), "ended": None}
+        attempt = {"worker": owner.token, "machine": owner.machine.partition(" ")[0], "began": now(), "ended": None}
         self.storage.set_trial_system_attr(trial_id, ATTEMPTS, [*attempts, attempt])
         self.storage.set_trial_system_attr(trial_id, OWNER, owner.record())
         claim = Claim(trial_id, number, len(attempts) + 1, owner)
@@ -298,32 +294,4 @@ class SharedStudy:
         return claim
 
     def _close(self, trial: FrozenTrial, how: str) -> None:
-        self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, _closed(trial, how))
-
-
-def _is_owned(trial: FrozenTrial, owner: Owner) -> bool:
-    return trial.state is TrialState.RUNNING and (trial.system_attrs.get(OWNER) or {}).get("token") == owner.token
-
-
-def _has_told(trial: FrozenTrial, claim: Claim, state: TrialState) -> bool:
-    """Whether the claimed attempt has ended with this state."""
-    attempts = attempts_of(trial)
-    if trial.state is not state or len(attempts) != claim.attempt:
-        return False
-    return bool(attempts[-1]["worker"] == claim.owner.token and attempts[-1]["ended"] == state.name.lower())
-
-
-def attempts_of(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """Who tried, from when to when (`until`), and how each attempt `ended`."""
-    return list(trial.system_attrs.get(ATTEMPTS) or [])
-
-
-def _closed(trial: FrozenTrial, how: str) -> list[dict[str, Any]]:
-    attempts = [dict(attempt) for attempt in attempts_of(trial)]
-    if attempts and attempts[-1]["ended"] is None:
-        attempts[-1] |= {"ended": how, "until": _now()}
-    return attempts
-
-
-def _now() -> str:
-    return datetime.now().isoformat(timespec="milliseconds")
+        self.storage.set_trial_system_attr(trial._trial_id, ATTEMPTS, closed(trial, how))

@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from project.sweeps.claims import attempts_of
 from project.sweeps.results import best_trial, state_of
-from project.sweeps.shared_study import SharedStudy, attempts_of
+from project.sweeps.shared_study import SharedStudy
 from project.sweeps.worker import Orders
 
 INTERVAL = 1.0  # seconds between two looks at the study

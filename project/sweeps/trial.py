@@ -24,13 +24,14 @@ from project.runs.folder import CONFIG, METRICS
 from project.runs.resuming import resumed_config
 from project.runs.speed import release_buffers
 from project.sweeps.apart import apart, forking, needs_several_processes
+from project.sweeps.claims import Claim, Lost
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import sampler_for
 from project.sweeps.functions import function
 from project.sweeps.outcome import Outcome, Pruned, Rejected
 from project.sweeps.patience import Away
 from project.sweeps.reporting import Reporter, Unfit
-from project.sweeps.shared_study import Claim, Lost, SharedStudy
+from project.sweeps.shared_study import SharedStudy
 from project.sweeps.watching import Watching
 from project.sweeps.worker import Orders, Train
 

@@ -19,13 +19,14 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from project.errors import NeverLogged, Stopped, UserError, stop_behind
+from project.sweeps.claims import Claim, Lost
 from project.sweeps.composing import Composer
 from project.sweeps.drawing import grid_points, make_pruner
 from project.sweeps.outcome import Failed, Outcome
 from project.sweeps.owners import WORKERS, Owner, living, started
 from project.sweeps.patience import Away
 from project.sweeps.settings import Settings
-from project.sweeps.shared_study import Claim, Lost, SharedStudy
+from project.sweeps.shared_study import SharedStudy
 from project.sweeps.space import Space
 from project.sweeps.stops import forget_earlier_stops, heed_a_late_stop, stoppable, undisturbed
 

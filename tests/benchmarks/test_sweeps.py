@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from project.benchmark import SWEEP_PARTS
-from project.benchmarks.sweeps import NAMES, QUICK, Run, epochs_to, ideal, sweep_figures, sweeps
+from project.benchmarks.sweep_runs import Run, epochs_to, ideal
+from project.benchmarks.sweeps import NAMES, QUICK, sweep_figures, sweeps
 from tests.commands import forked, run_module
 
 Figures = dict[str, Any]
@@ -18,7 +19,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Figur
     """The texts and the figures of all parts; the commands are forked, since each takes seconds to import torch."""
     results = tmp_path_factory.mktemp("benchmark") / "figures.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("project.benchmarks.sweeps.run_module", forked)
+        patch.setattr("project.benchmarks.sweep_runs.run_module", forked)
         texts = list(sweeps(SWEEP_PARTS, QUICK, results))
     return texts, json.loads(results.read_text(encoding="utf-8"))
 

@@ -17,7 +17,7 @@ from project.errors import UserError
 from project.ray.cluster import check_fits
 from project.ray.settings import ray_settings, request
 from project.runs.checks import check
-from project.sweeps.shared_study import attempts_of
+from project.sweeps.claims import attempts_of
 from tests.cluster.ray_nodes import AT_MOST_A_MINUTE, CLIENT, RayNodes, environment, inner, outer_environment, ray_nodes
 from tests.conftest import compose_config
 from tests.sweeps.sweeping import SPACE, TINY, finish, journal, numbers, rows, trials, until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from project.sweeps.shared_study import attempts_of
+from project.sweeps.claims import attempts_of
 from tests.cluster.slurm.cluster import Slurm
 from tests.commands import Command, run_module, start_module
 from tests.sweeps.sweeping import SPACE, journal, kill_all, rows, trials, until

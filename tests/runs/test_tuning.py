@@ -70,6 +70,25 @@ def test_time_that_is_over_ends_it(rates: dict[Choice, float], monkeypatch: pyte
     assert len(rates) == 2  # the first, and one that began before a minute was over
 
 
+def test_what_would_take_too_long_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[Choice] = []
+
+    def measured(self: tuning._Tuning, choice: Choice) -> Found:
+        tried.append(choice)
+        return Found(choice, 100.0, choice.batch_size / 10)
+
+    monkeypatch.setattr(tuning._Tuning, "_measured", measured)
+    tuned("data.batch_size=20", "seconds=60")  # seven steps of twice the batch take 28 s, of four times 56 s
+    assert [choice.batch_size for choice in tried] == [20, 20, 10, 40, 80, 20]
+    tried.clear()
+    tuned("data.batch_size=20", "seconds=50")
+    assert [choice.batch_size for choice in tried] == [20, 20, 10, 40, 20]
+    assert tried[-1].compile is True
+    assert "data.batch_size=80 compile=false  not tried: " in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -13,13 +13,14 @@ from optuna.trial import TrialState
 
 from project.benchmarks.postgres import Server
 from project.errors import UserError
+from project.sweeps.claims import Claim, Lost
 from project.sweeps.database import LOCKS, Database, engine_arguments
 from project.sweeps.outcome import Outcome
 from project.sweeps.owners import Owner, living
 from project.sweeps.patience import Away, Patience
 from project.sweeps.reporting import Reporter
 from project.sweeps.settings import Settings
-from project.sweeps.shared_study import Claim, Lost, SharedStudy
+from project.sweeps.shared_study import SharedStudy
 from tests.sweeps.cutting import Wire, wire
 from tests.sweeps.postgres import PASSWORD, postgres, quoted
 from tests.sweeps.processes import process

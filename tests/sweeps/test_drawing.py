@@ -31,9 +31,10 @@ from optuna.samplers import (
 from optuna.trial import TrialState
 
 from project.errors import UserError
+from project.sweeps.claims import Claim
 from project.sweeps.drawing import Config, grid_points, make_pruner, sampler_for
 from project.sweeps.owners import living
-from project.sweeps.shared_study import Claim, SharedStudy
+from project.sweeps.shared_study import SharedStudy
 from project.sweeps.space import Space, parse
 from tests.conftest import CONF, choices
 from tests.sweeps.processes import process, within_limits

@@ -21,10 +21,11 @@ from plotly.offline import get_plotlyjs
 
 from project.errors import UserError
 from project.report import main
-from project.sweeps.figures import LINES, Section, _section, sections
+from project.sweeps.claims import ATTEMPTS
+from project.sweeps.figures import LINES, sections
 from project.sweeps.frozen import frozen, quiet
 from project.sweeps.report import find_study, objectives_of, write_report
-from project.sweeps.shared_study import ATTEMPTS
+from project.sweeps.sections import Section, section
 from project.sweeps.storage import open_storage
 from tests.conftest import CONF
 
@@ -344,8 +345,8 @@ def test_what_optuna_stumbles_over_costs_one_figure_only() -> None:
     def stumble() -> Any:
         raise ZeroDivisionError("by <zero>")
 
-    section = _section("Slices", stumble)
-    assert section == Section("Slices", "", "This figure could not be drawn (ZeroDivisionError: by <zero>).")
+    made = section("Slices", stumble)
+    assert made == Section("Slices", "", "This figure could not be drawn (ZeroDivisionError: by <zero>).")
 
 
 def test_the_figures_show_the_trials() -> None:
