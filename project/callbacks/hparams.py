@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from omegaconf import OmegaConf
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
@@ -15,7 +14,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams, scalar
 
-from project.runs.folder import CONFIG, METRICS, read_config
+from project.runs.folder import CONFIG, METRICS, recorded_config
 from project.runs.settings import parameters
 
 SUFFIX = ".hparams"
@@ -37,7 +36,7 @@ class HParams(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and (_folder(trainer) / CONFIG).exists():  # else a Trainer that is no run's
-            self.parameters = _parameters(_folder(trainer))
+            self.parameters = parameters(recorded_config(_folder(trainer)))
             begin_hparams(_folder(trainer), self.parameters)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -51,7 +50,7 @@ class HParams(Callback):
         metrics = json.loads((_folder(trainer) / METRICS).read_text(encoding="utf-8"))
         value = metrics["best"]["value"]
         measured = {} if value is None else {metrics["monitor"]: value}
-        write_hparams(_folder(trainer), self.parameters or _parameters(_folder(trainer)), measured)
+        write_hparams(_folder(trainer), self.parameters or parameters(recorded_config(_folder(trainer))), measured)
 
 
 def begin_hparams(folder: Path, values: dict[str, Any]) -> None:
@@ -111,9 +110,3 @@ def _remove(folder: Path) -> None:
 
 def _folder(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir)
-
-
-def _parameters(folder: Path) -> dict[str, Any]:
-    """Of the config that is recorded in `folder`: resolved, as the run is trained."""
-    config: Any = OmegaConf.to_container(read_config(folder))
-    return parameters(config)

@@ -9,12 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from project.errors import UserError
 
 CONFIG, METRICS, DATA = "config.yaml", "metrics.json", "data.json"
+_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml a hundred configs take a tenth of a second
 
 
 def make_folder(cfg: DictConfig) -> Path:
@@ -123,6 +125,21 @@ def read_config(folder: Path) -> DictConfig:
     if not isinstance(cfg, DictConfig) or "model" not in cfg:
         raise UserError(f"{folder / CONFIG} is not the config of a run")
     return cfg
+
+
+def recorded_config(folder: Path) -> dict[str, Any]:
+    """The same for who only looks at it: as it was written, without OmegaConf, in a twentieth of the time.
+
+    Raises:
+        UserError: it is not readable, or is that of something else.
+    """
+    try:
+        config = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), _YAML)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{folder / CONFIG} is not readable: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise UserError(f"{folder / CONFIG} is not the config of a run")
+    return config
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:

@@ -11,16 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from project.callbacks.monitor import monitor_mode
 from project.errors import UserError
-from project.runs.folder import CONFIG, METRICS, find_run
+from project.runs.folder import CONFIG, METRICS, find_run, recorded_config
 from project.runs.settings import settings
 
 LOG, TRIALS = "train.log", "trials.csv"
 FINISHED, UNFINISHED = "finished", "unfinished"
-_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml a hundred configs take a tenth of a second
 _BEGAN = re.compile(r": [\d,]+ parameters, .* -> ")
 _EPOCH = re.compile(r": epoch +(\d+)/\S+ +\S+ \S+/s  (.*)")
 _ENDED = re.compile(r": run: +\S")
@@ -84,12 +81,7 @@ def read_record(folder: Path, tell: Callable[[str], None]) -> Record:
     Raises:
         UserError: its config cannot be read, or is that of something else.
     """
-    try:
-        config = yaml.load((folder / CONFIG).read_text(encoding="utf-8"), _YAML)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{folder / CONFIG} is not readable: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
-        raise UserError(f"{folder / CONFIG} is not the config of a run")
+    config = recorded_config(folder)
     if config.get("lr_find"):
         raise UserError(f"{folder} is a learning-rate range test, and no training")
     mode = monitor_mode(str(config.get("monitor")), config.get("mode"))
