@@ -35,6 +35,7 @@ TOGETHER = (
     "cluster/test_slurm.py", "cluster/test_ray.py", "benchmarks/test_sweeps.py", "benchmarks/test_benchmarks.py",
     "sweeps/test_postgres.py", "sweeps/test_database.py", "sweeps/test_kills.py::test_killed", "test_pages.py",
     "test_package.py", "callbacks/test_hparams.py", "runs/test_sampling.py", "runs/test_resume.py",
+    "runs/test_later.py",
     "sweeps/test_sweep.py::test_the_best_is_trained", "sweeps/test_sweep.py::test_what_lies",
     "sweeps/test_sweep.py::test_a_trial_is_a_run",
 )  # fmt: skip

@@ -124,6 +124,24 @@ USES = {
 }
 
 
+END = "-- next --\n"
+EACH = f"""
+    import os, pathlib, traceback
+
+    for number in range({len(USES)}):
+        if number:
+            print({END!r}, end="")
+        sys.stdout.flush()
+        if os.fork() == 0:
+            try:
+                file = pathlib.Path(f"use_{{number}}.py")
+                exec(compile(file.read_text(), str(file.resolve()), "exec"))
+            except BaseException:
+                traceback.print_exc(file=sys.stdout)
+            sys.stdout.flush()
+            os._exit(0)
+        os.wait()
+"""
 USES_TRANSFORMERS = """
     assert "transformers" not in sys.modules
     from torchmetrics.functional.text import bert
@@ -148,13 +166,24 @@ def test_transformers_that_are_installed_are_imported_when_they_are_used(tmp_pat
         "AutoModel = AutoModelForMaskedLM = PreTrainedModel = PreTrainedTokenizerBase = AutoTokenizer\n"
         "CLIPModel = CLIPProcessor = CLIPConfig = AutoProcessor = AutoTokenizer\n"
     )
-    check(tmp_path, USES_TRANSFORMERS)
+    script = textwrap.dedent(TRAINED) + textwrap.dedent(USES_TRANSFORMERS) + "print('done')\n"
+    assert run(tmp_path, script) == "done\n"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each of `USES` came to, in a process of its own, forked from one that has imported torch and Lightning."""
+    folder = tmp_path_factory.mktemp("uses")
+    for number, use in enumerate(USES.values()):
+        (folder / f"use_{number}.py").write_text(textwrap.dedent(use) + "print('done')\n", encoding="utf-8")
+    said = run(folder, textwrap.dedent(TRAINED) + textwrap.dedent(EACH)).split(END)
+    return dict(zip(USES, said, strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
-def test_it_is_imported_when_it_is_used(tmp_path: Path, use: str) -> None:
-    check(tmp_path, USES[use])
+def test_it_is_imported_when_it_is_used(found: dict[str, str], use: str) -> None:
+    assert found[use] == "done\n"
 
 
 def test_what_a_command_imports_is_never_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,18 +196,13 @@ def test_what_a_command_imports_is_never_looked_through(monkeypatch: pytest.Monk
     assert gc.get_freeze_count() - frozen > len(made)
 
 
-def check(tmp_path: Path, use: str) -> None:
-    script = tmp_path / "script.py"  # a file: the compiler wants to read what it compiles
-    script.write_text(textwrap.dedent(TRAINED) + textwrap.dedent(use) + "print('done')\n", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, script],
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{tmp_path}",
-            "CUDA_VISIBLE_DEVICES": "",
-        },
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "done\n", done.stdout + done.stderr
+def run(folder: Path, text: str) -> str:
+    """What a script says on standard output."""
+    script = folder / "script.py"  # a file: the compiler wants to read what it compiles
+    script.write_text(text, encoding="utf-8")
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(folder)])
+    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, script]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    print(done.stderr)  # where a test fails
+    return done.stdout
