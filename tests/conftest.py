@@ -35,7 +35,8 @@ TOGETHER = (
     "cluster/test_slurm.py", "cluster/test_ray.py", "benchmarks/test_sweeps.py", "benchmarks/test_benchmarks.py",
     "sweeps/test_postgres.py", "sweeps/test_database.py", "sweeps/test_kills.py::test_killed", "test_pages.py",
     "test_package.py", "callbacks/test_hparams.py", "runs/test_sampling.py", "runs/test_resume.py",
-    "runs/test_later.py",
+    "runs/test_later.py", "runs/test_text_use.py", "runs/test_translation_use.py", "runs/test_caption_use.py",
+    "runs/test_question_use.py", "runs/test_video_use.py", "runs/test_dense_use.py", "runs/test_dream_and_style.py",
     "sweeps/test_sweep.py::test_the_best_is_trained", "sweeps/test_sweep.py::test_what_lies",
     "sweeps/test_sweep.py::test_a_trial_is_a_run",
 )  # fmt: skip

@@ -31,6 +31,7 @@ class Scale:
         repeats: of everything, each with a seed of its own.
         trials: of `wall`.
         longest: seconds of a training of `wall`; the shortest takes a tenth.
+        launcher: of `wall`; joblib where it is installed, whose workers import torch anew.
         skewed: trials of `busy`.
         workers: of `busy`.
         short: seconds of three quarters of the trainings of `busy`; the others take five times as long.
@@ -44,6 +45,7 @@ class Scale:
     repeats: int = 5
     trials: int = 30
     longest: float = 2.0
+    launcher: str = "joblib"
     skewed: int = 48
     workers: int = 8
     short: float = 0.5
@@ -55,8 +57,8 @@ class Scale:
 
 
 QUICK = Scale(
-    repeats=1, trials=4, longest=0.2, skewed=6, workers=2, short=0.05, empty=4, studies=(10, 30), grace=3, pruned=18,
-    epochs=4,
+    repeats=1, trials=4, longest=0.2, launcher="local", skewed=6, workers=2, short=0.05, empty=4, studies=(10, 30),
+    grace=3, pruned=18, epochs=4,
 )  # fmt: skip
 
 
@@ -123,15 +125,15 @@ def sweep_figures(found: dict[str, Any], scale: Scale) -> list[Figure]:
 
 def wall_time(scale: Scale, folder: Path) -> Found:
     """Two workers: how much longer than the ideal schedule of the same durations."""
-    joblib = find_spec("hydra_plugins.hydra_joblib_launcher") is not None
-    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if joblib else ["hydra/launcher=local"]
+    missing = scale.launcher == "joblib" and find_spec("hydra_plugins.hydra_joblib_launcher") is None
+    name = "local" if missing else scale.launcher
+    launcher = [f"hydra/launcher={name}", *(["hydra.launcher.n_jobs=2"] if name == "joblib" else [])]
 
     def durations(draw: random.Random) -> tuple[float, ...]:
         return tuple(draw.uniform(scale.longest / 10, scale.longest) for _ in range(scale.trials))
 
     found = _in_turn(scale.repeats, durations, 2, launcher, folder)
-    said = "" if joblib else "\nhydra-joblib-launcher is not installed: both sides use the launcher local"
-    name = "joblib" if joblib else "local"
+    said = "\nhydra-joblib-launcher is not installed: both sides use the launcher local" if missing else ""
     head = f"2 workers ({name}), {scale.trials} trials of {scale.longest / 10:g} to {scale.longest:g} s"
     return found, f"{head}\n{_schedules(found)}{said}"
 

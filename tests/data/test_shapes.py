@@ -79,4 +79,4 @@ def test_a_small_convolutional_network_learns_them() -> None:
             nn.MaxPool2d(2),
         ]
     net = nn.Sequential(*stages, nn.Flatten(), nn.Linear(1024, 10))
-    assert _accuracy(net, data, epochs=3, rate=3e-3) > 0.9
+    assert _accuracy(net, data, epochs=2, rate=3e-3) > 0.9

@@ -202,7 +202,7 @@ def run(folder: Path, text: str) -> str:
     script.write_text(text, encoding="utf-8")
     path = os.pathsep.join([str(Path(__file__).parents[2]), str(folder)])
     environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, script]
+    command = [sys.executable, str(script)]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     print(done.stderr)  # where a test fails
     return done.stdout

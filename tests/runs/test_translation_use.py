@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -249,8 +248,6 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_spelled_numbers_are_learned(tmp_path: Path) -> None:
     """German numbers to English ones: the tens and units change places, which takes attention."""
-    start = time.monotonic()
     words = ("data.train_pairs=3000", "data.batch_size=64", "data.eval_batch_size=256", "model.net.hidden_size=96")
     train(tiny(tmp_path / "run", *words, "data.test_pairs=200", "trainer.max_epochs=6", "optimizer.lr=4e-3"))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test/bleu"] > 95
-    assert time.monotonic() - start < 300
