@@ -39,6 +39,8 @@ WORDS = (
     "trainer.max_epochs=6",
 )
 
+SLOW = "+callbacks.slow._target_=tests.sweeps.test_kills.Slow"
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[dict[str, float], float]]:
@@ -152,8 +154,7 @@ def test_a_stop_writes_checkpoints_and_the_same_command_goes_on(
 ) -> None:
     folder = tmp_path / "sweep"
     # steps of more than the half second in which a worker hears of a stop by the head, too
-    slow = "+callbacks.slow._target_=tests.sweeps.test_kills.Slow"
-    words = (*WORDS, "sweep.n_trials=2", "trainer.max_epochs=30", f"hydra/launcher={launcher}", slow)
+    words = (*WORDS, "sweep.n_trials=2", "trainer.max_epochs=10", f"hydra/launcher={launcher}", SLOW)
     command = start(folder, *words, SECONDS_OF_A_STEP="0.7")
     until(lambda: len(list(folder.glob("*/checkpoints/last.ckpt"))) == 2)
     to(command.pid, number)
@@ -191,7 +192,8 @@ def test_when_the_head_dies_its_workers_write_their_checkpoints_and_end(tmp_path
 def test_timeout_ends_in_time(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     began = time.monotonic()
-    code, said = sweep(folder, *WORDS, "sweep.n_trials=1000", "sweep.timeout=12")
+    words = ("sweep.n_trials=1000", "sweep.timeout=12", SLOW)  # its workers mostly wait
+    code, said = sweep(folder, *WORDS, *words, SECONDS_OF_A_STEP="0.1")
     assert code == 0, said
     assert time.monotonic() - began < 60
     assert "sweep.timeout=12" in said
