@@ -29,6 +29,8 @@ def quiet() -> Iterator[None]:
     """Without the hints that Lightning and torch give on every start."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
+    compilers = logging.getLogger("torch.utils.cpp_extension")
+    compilers.addFilter(_is_of_use)
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
@@ -37,8 +39,14 @@ def quiet() -> Iterator[None]:
                 warnings.filterwarnings("ignore", message=text)
             yield
     finally:
+        compilers.removeFilter(_is_of_use)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Not of a GPU's tools on a machine without a GPU, when something is compiled for its processor."""
+    return not str(record.msg).startswith(("No CUDA runtime is found", "No ROCm runtime is found"))
 
 
 @contextmanager
