@@ -41,18 +41,18 @@ def polygon_cover(corners: np.ndarray, side: int = SIDE) -> np.ndarray:
 
     By the distance from the pixel's centre to the nearest edge, which counts as inside after an odd number of edges.
     """
-    line = np.arange(side, dtype=np.float32)
-    pixels = np.stack(np.broadcast_arrays(line, line[:, None]), axis=2)  # (side, side, 2), x and y
+    column = np.arange(side, dtype=np.float32)
+    row = column[:, None]
     nearest = np.full((len(corners), side, side), np.inf, dtype=np.float32)
     inside = np.zeros(nearest.shape, dtype=bool)
     for number in range(corners.shape[1]):
-        start, end = corners[:, number - 1, None, None], corners[:, number, None, None]  # (n, 1, 1, 2)
-        edge, away = end - start, pixels - start
-        along = ((away * edge).sum(3) / (edge**2).sum(3)).clip(0, 1)
-        nearest = np.minimum(nearest, np.hypot(*np.moveaxis(away - along[..., None] * edge, 3, 0)))
-        crosses = (start[..., 1] > pixels[..., 1]) != (end[..., 1] > pixels[..., 1])
-        turn = edge[..., 0] * away[..., 1] - edge[..., 1] * away[..., 0]
-        inside ^= crosses & ((turn > 0) == (edge[..., 1] < 0))
+        (from_x, from_y), (to_x, to_y) = (corners[:, place].T[..., None, None] for place in (number - 1, number))
+        edge_x, edge_y = to_x - from_x, to_y - from_y  # (n, 1, 1)
+        x, y = column - from_x, row - from_y  # (n, 1, W) and (n, H, 1)
+        along = ((x * edge_x + y * edge_y) / (edge_x**2 + edge_y**2)).clip(0, 1)
+        nearest = np.minimum(nearest, np.hypot(x - along * edge_x, y - along * edge_y))
+        crosses = (from_y > row) != (to_y > row)
+        inside ^= crosses & ((edge_x * y - edge_y * x > 0) == (edge_y < 0))
     return (0.5 + np.where(inside, nearest, -nearest)).clip(0, 1)
 
 
