@@ -1,11 +1,13 @@
 """Pictures of two to four figures, drawn on the spot, and what is in them."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from project.data.shapes import FIGURES
+from project.machine import usable_cores
 
 SIZES = ("small", "large")
 SHAPES = ("disc", "square", "triangle", "plus", "star")
@@ -79,13 +81,15 @@ def draw_scenes(count: int, seed: int, side: int) -> tuple[np.ndarray, Scenes]:
 
     Where figures are, their sizes, tilts and shades, the ground's and the noise vary.
     """
-    images, scenes = [], []
-    for chunk in range(-(-count // CHUNK)):
+
+    def drawn(chunk: int) -> tuple[np.ndarray, Scenes]:
         rng = np.random.default_rng((seed, chunk))
         own = _scenes(rng)
-        scenes.append(own)
-        images.append(_painted(rng, own, side))
-    return np.concatenate(images)[:count], Scenes.joined(scenes).first(count)
+        return _painted(rng, own, side), own
+
+    with ThreadPoolExecutor(usable_cores()) as pool:  # numpy lets others work while it does
+        images, scenes = zip(*pool.map(drawn, range(-(-count // CHUNK))), strict=True)
+    return np.concatenate(images)[:count], Scenes.joined(list(scenes)).first(count)
 
 
 def _scenes(rng: np.random.Generator) -> Scenes:
@@ -114,8 +118,10 @@ def _painted(rng: np.random.Generator, scenes: Scenes, side: int) -> np.ndarray:
         where = members[:, None, None], rows[members][:, :, None], columns[members][:, None, :]
         under = images[where]
         images[where] = under + cover[members, ..., None] * (shades[members, place, None, None] - under)
-    images += 6 * rng.standard_normal(images.shape, dtype=np.float32)
-    return images.clip(0, 255).astype(np.uint8)
+    seen = rng.standard_normal(images.shape, dtype=np.float32)
+    seen *= 6
+    seen += images
+    return seen.clip(0, 255, out=seen).astype(np.uint8)
 
 
 def _cover(scenes: Scenes, place: int, tilt: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

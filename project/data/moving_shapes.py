@@ -4,8 +4,10 @@ Some of their labels can be told from the frame alone, others only by who rememb
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -122,9 +124,18 @@ def draw(count: int, seed: int, labels: str, lengths: Sequence[int]) -> Videos:
     video = np.repeat(np.arange(count), own)  # (M,) the video of each frame, and its time there
     time = np.arange(starts[-1]) - starts[video]
     frames = np.empty((len(video), SIDE, SIDE, 3), np.uint8)
-    for start in range(0, len(video), CHUNK):
-        here = slice(start, start + CHUNK)
-        frames[here] = looks.paint(rng, scenes, video[here], time[here])
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(video), CHUNK)]
+
+    def noise(chunk: slice) -> np.ndarray:
+        return rng.standard_normal(frames[chunk].shape, dtype=np.float32)
+
+    with ThreadPoolExecutor(1) as pool:  # draws the noise of the next frames while these are painted
+        drawn = pool.submit(noise, chunks[0])
+        for chunk, following in zip_longest(chunks, chunks[1:]):
+            own_noise = drawn.result()
+            if following is not None:
+                drawn = pool.submit(noise, following)
+            frames[chunk] = looks.paint(own_noise, scenes, video[chunk], time[chunk])
     return Videos(frames, starts, label(scenes, looks.colours, labels)[time, video])
 
 
@@ -142,12 +153,12 @@ class Looks:
         self.slope = rng.uniform(-40, 40, (2, n, 1, 1, 1)).astype(np.float32)
         self.on_top = rng.integers(0, 2, n)
 
-    def paint(self, rng: np.random.Generator, scenes: Scenes, video: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """Frames (F, H, W, 3) uint8: those of the videos (F,) at the times (F,)."""
+    def paint(self, noise: np.ndarray, scenes: Scenes, video: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Frames (F, H, W, 3) uint8: those of the videos (F,) at the times (F,), with noise of a deviation of 1."""
         videos, own = np.unique(video, return_inverse=True)
         line = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)[:, None]
         images = (self.ground[videos] + self.slope[0][videos] * line + self.slope[1][videos] * line[:, None])[own]
-        images += 8 * rng.standard_normal(images.shape, dtype=np.float32)
+        images += 8 * noise
         for layer in range(2):
             who = layer ^ self.on_top[video]  # (F,)
             seen = np.flatnonzero(time >= scenes.entries[who, video])
