@@ -4,14 +4,13 @@ Some of their labels can be told from the frame alone, others only by who rememb
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
 
+from project.data.ahead import ahead
 from project.data.module import require
 from project.data.shapes import FIGURES
 from project.data.videos import VideoDataModule, Videos
@@ -125,17 +124,9 @@ def draw(count: int, seed: int, labels: str, lengths: Sequence[int]) -> Videos:
     time = np.arange(starts[-1]) - starts[video]
     frames = np.empty((len(video), SIDE, SIDE, 3), np.uint8)
     chunks = [slice(start, start + CHUNK) for start in range(0, len(video), CHUNK)]
-
-    def noise(chunk: slice) -> np.ndarray:
-        return rng.standard_normal(frames[chunk].shape, dtype=np.float32)
-
-    with ThreadPoolExecutor(1) as pool:  # draws the noise of the next frames while these are painted
-        drawn = pool.submit(noise, chunks[0])
-        for chunk, following in zip_longest(chunks, chunks[1:]):
-            own_noise = drawn.result()
-            if following is not None:
-                drawn = pool.submit(noise, following)
-            frames[chunk] = looks.paint(own_noise, scenes, video[chunk], time[chunk])
+    noises = (rng.standard_normal(frames[chunk].shape, dtype=np.float32) for chunk in chunks)
+    for chunk, noise in zip(chunks, ahead(noises), strict=True):
+        frames[chunk] = looks.paint(noise, scenes, video[chunk], time[chunk])
     return Videos(frames, starts, label(scenes, looks.colours, labels)[time, video])
 
 

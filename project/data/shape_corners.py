@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from project.data.ahead import ahead
 from project.data.module import require
 from project.data.pictures import Split
-from project.data.shapes import SIDE, paint
+from project.data.shapes import SIDE, Later, paint
 from project.data.targeted import Moves, TargetedDataModule, moved_points
 
 CORNERS = ("tip", "left wing", "tail", "right wing")
@@ -61,11 +62,15 @@ def draw_corners(count: int, seed: int) -> Split:
 
     Place, size, direction, form, both colours, the ground's slope, three blots and the noise all vary.
     """
-    rng = np.random.default_rng(seed)
-    images, corners = [], []
-    for start in range(0, count, CHUNK):
-        corners.append(_corners(rng, min(CHUNK, count - start)))
-        images.append(paint(rng, len(corners[-1]), partial(polygon_cover, corners[-1])))
+    rng, corners = np.random.default_rng(seed), list[np.ndarray]()
+
+    def drawn(n: int) -> Later:
+        own = _corners(rng, n)
+        corners.append(own)
+        return paint(rng, n, lambda: partial(polygon_cover, own))
+
+    sizes = (min(CHUNK, count - start) for start in range(0, count, CHUNK))
+    images = [painted() for painted in ahead(map(drawn, sizes))]
     return Split.whole(np.concatenate(images), np.concatenate(corners))
 
 

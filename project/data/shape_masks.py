@@ -46,7 +46,7 @@ def _distances(rng: np.random.Generator, labels: np.ndarray, centre: np.ndarray,
 def _scenes(rng: np.random.Generator, n: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, side, side, 3) and masks (n, side, side), uint8 both."""
     ground = rng.uniform(20, 235, (n, 3)).astype(np.float32)
-    images, masks = grounds(rng, ground, side), np.zeros((n, side, side), dtype=np.uint8)
+    images, masks = grounds(rng, ground, side)(), np.zeros((n, side, side), dtype=np.uint8)
     count, places = rng.integers(1, MOST + 1, n), _places(rng, n, side)
     for number, centre in enumerate(places):
         labels = rng.integers(0, len(FIGURES), n)
@@ -56,7 +56,7 @@ def _scenes(rng: np.random.Generator, n: int, side: int) -> tuple[np.ndarray, np
         colour = set_apart(rng, ground, rng.uniform(20, 235, (n, 3)).astype(np.float32))
         images += cover * (colour[:, None, None] - images)
         masks = np.where(distance < 0, (labels + 1).astype(np.uint8)[:, None, None], masks)
-    return photographed(rng, images), masks
+    return photographed(rng.standard_normal(images.shape, dtype=np.float32), images), masks
 
 
 def draw_masks(count: int, seed: int, side: int) -> Split:

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from project.data.ahead import ahead
 from project.data.images import ImageDataModule
 from project.data.module import require
 from project.data.pictures import Split
 
 SIDE = 32
 Plane = np.ndarray  # (n, H, W), in units of the figure's radius
+Later = Callable[[], np.ndarray]  # what is left to compute when all random numbers are drawn, by any thread
 
 
 def _triangle(x: Plane, y: Plane) -> Plane:
@@ -59,11 +61,15 @@ FIGURES: dict[str, Callable[[Plane, Plane], Plane]] = {
 }
 
 
-def _cover(rng: np.random.Generator, n: int) -> np.ndarray:
+def _covers(rng: np.random.Generator, n: int) -> Later:
     """How much of each pixel its figure covers, (n, H, W), 0 to 1: the classes in turn, anywhere, of any size."""
     centre = (SIDE - 1) / 2 + rng.uniform(-4, 4, (2, n, 1, 1)).astype(np.float32)
     radius = rng.uniform(7, 11.5, (n, 1, 1)).astype(np.float32)
     tilt = np.deg2rad(rng.uniform(-12, 12, (n, 1, 1))).astype(np.float32)
+    return partial(_cover, centre, radius, tilt)
+
+
+def _cover(centre: np.ndarray, radius: np.ndarray, tilt: np.ndarray) -> np.ndarray:
     line = np.arange(SIDE, dtype=np.float32)
     down, across = (line[:, None] - centre[0]) / radius, (line - centre[1]) / radius
     x, y = np.cos(tilt) * across + np.sin(tilt) * down, np.cos(tilt) * down - np.sin(tilt) * across
@@ -90,44 +96,53 @@ def set_apart(rng: np.random.Generator, ground: np.ndarray, colour: np.ndarray) 
     return colour
 
 
-def _blots(rng: np.random.Generator, planes: np.ndarray) -> None:
-    """Add three soft blots of any colour to each ground (n, 3, H, W), each up to a third of the picture wide."""
-    n, _, _, side = planes.shape
-    line = np.arange(side, dtype=np.float32)
-    for _ in range(3):
-        row, column = rng.uniform(0, side, (2, n, 1)).astype(np.float32)
-        width = rng.uniform(1, 4, (n, 1)).astype(np.float32)
-        down, across = (np.exp(-(((line - middle) / width) ** 2)) for middle in (row, column))  # (n, H), (n, W)
-        colour = rng.uniform(-100, 100, (n, 3, 1, 1)).astype(np.float32)
-        planes += (down[:, None, :, None] * across[:, None, None]) * colour
-
-
-def grounds(rng: np.random.Generator, colours: np.ndarray, side: int) -> np.ndarray:
+def grounds(rng: np.random.Generator, colours: np.ndarray, side: int) -> Later:
     """(n, side, side, 3) float32 of colours (n, 3), which become another from side to side, with three soft blots.
 
-    In memory each channel lies by itself, which is four times as fast: numpy's inner loops are rows, not pixels.
+    Blots are of any colour, and each up to a third of the picture wide.
     """
-    slope = rng.uniform(-60, 60, (2, len(colours), 3, 1, 1)).astype(np.float32)
+    n = len(colours)
+    slope = rng.uniform(-60, 60, (2, n, 3, 1, 1)).astype(np.float32)
+    blots = []
+    for _ in range(3):
+        middles = rng.uniform(0, side, (2, n, 1)).astype(np.float32)  # rows and columns
+        width = rng.uniform(1, 4, (n, 1)).astype(np.float32)
+        blots.append((middles, width, rng.uniform(-100, 100, (n, 3, 1, 1)).astype(np.float32)))
+    return partial(_grounds, colours, side, slope, blots)
+
+
+def _grounds(
+    colours: np.ndarray, side: int, slope: np.ndarray, blots: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """In memory each channel lies by itself, which is four times as fast: numpy's inner loops are rows, not pixels."""
     line = np.linspace(-0.5, 0.5, side, dtype=np.float32)
     planes = colours[:, :, None, None] + slope[0] * line + slope[1] * line[:, None]
-    _blots(rng, planes)
+    pixels = np.arange(side, dtype=np.float32)
+    for middles, width, colour in blots:
+        down, across = np.exp(-(((pixels - middles) / width) ** 2))  # (n, H), (n, W)
+        planes += (down[:, None, :, None] * across[:, None, None]) * colour
     return planes.transpose(0, 2, 3, 1)
 
 
-def photographed(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
-    """Images (n, H, W, 3) float32 with a camera's noise and range, as uint8."""
-    seen = rng.standard_normal(images.shape, dtype=np.float32)
-    seen *= 12
-    seen += images
-    return seen.clip(0, 255, out=seen).astype(np.uint8)
+def photographed(noise: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Images (n, H, W, 3) float32 with a camera's range and noise (of a deviation of 1; overwritten), as uint8."""
+    noise *= 12
+    noise += images
+    return noise.clip(0, 255, out=noise).astype(np.uint8)
 
 
-def paint(rng: np.random.Generator, n: int, cover: Callable[[], np.ndarray], side: int = SIDE) -> np.ndarray:
-    """(n, side, side, 3) uint8: a figure on each ground, where `cover` gives how much of each pixel it covers."""
+def paint(rng: np.random.Generator, n: int, covers: Callable[[], Later], side: int = SIDE) -> Later:
+    """(n, side, side, 3) uint8: a figure on each ground, where `covers` gives how much of each pixel it covers."""
     ground, colour = colours(rng, n)  # (n, 3)
-    images = grounds(rng, ground, side)
-    images += cover()[..., None] * (colour[:, None, None] - images)
-    return photographed(rng, images)
+    grounded, covered = grounds(rng, ground, side), covers()
+    noise = rng.standard_normal((n, side, side, 3), dtype=np.float32)
+
+    def painted() -> np.ndarray:
+        images = grounded()
+        images += covered()[..., None] * (colour[:, None, None] - images)
+        return photographed(noise, images)
+
+    return painted
 
 
 def draw(count: int, seed: int) -> Split:
@@ -137,7 +152,7 @@ def draw(count: int, seed: int) -> Split:
     """
     rng, chunk = np.random.default_rng(seed), 200  # images at a time: what the processor's cache holds
     sizes = [min(chunk, count - start) for start in range(0, count, chunk)]
-    images = [paint(rng, n, partial(_cover, rng, n)) for n in sizes]
+    images = [painted() for painted in ahead(paint(rng, n, partial(_covers, rng, n)) for n in sizes)]
     return Split.whole(np.concatenate(images), np.arange(count) % len(FIGURES))
 
 
