@@ -117,7 +117,7 @@ def test_every_experiment_trains_on_generated_data(composed: Compose, tmp_path: 
 @pytest.mark.parametrize("optimizer", choices("optimizer"))
 def test_every_schedule_drives_every_optimizer(composed: Compose, tmp_path: Path, name: str, optimizer: str) -> None:
     words = ("model=mlp", f"scheduler={name}", f"optimizer={optimizer}", "model.net.hidden=[8]", "test=false")
-    train(composed(*words, *SHORT, "default_callbacks=none", f"folder={tmp_path / 'run'}"))
+    train(composed(*words, *SHORT, "default_callbacks=scalars", f"folder={tmp_path / 'run'}"))
 
 
 @pytest.mark.parametrize("name", [name for name in choices("trainer") if name not in ("gpu", "fsdp")])
