@@ -31,13 +31,14 @@ class Slurm:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.environment = {"SLURM_CONF": str(home / "slurm.conf")}
+        self._around = dict(os.environ)  # a test that runs meanwhile may have another PATH
         self._ended = threading.Event()
         self._hurrying = threading.Thread(target=self._hurry, daemon=True)
 
     def ask(self, *command: str) -> str:
         """What one of Slurm's commands says."""
         done = subprocess.run(
-            command, env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=60
+            command, env={**self._around, **self.environment}, capture_output=True, text=True, timeout=60
         )
         return done.stdout.strip()
 
