@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from project.data.shapes import FIGURES
+from project.data.shapes import FIGURES, photographed
 from project.machine import usable_cores
 
 SIZES = ("small", "large")
@@ -118,10 +118,7 @@ def _painted(rng: np.random.Generator, scenes: Scenes, side: int) -> np.ndarray:
         where = members[:, None, None], rows[members][:, :, None], columns[members][:, None, :]
         under = images[where]
         images[where] = under + cover[members, ..., None] * (shades[members, place, None, None] - under)
-    seen = rng.standard_normal(images.shape, dtype=np.float32)
-    seen *= 6
-    seen += images
-    return seen.clip(0, 255, out=seen).astype(np.uint8)
+    return photographed(rng.standard_normal(images.shape, dtype=np.float32), images, deviation=6)
 
 
 def _cover(scenes: Scenes, place: int, tilt: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

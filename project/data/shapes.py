@@ -124,9 +124,9 @@ def _grounds(
     return planes.transpose(0, 2, 3, 1)
 
 
-def photographed(noise: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Images (n, H, W, 3) float32 with a camera's range and noise (of a deviation of 1; overwritten), as uint8."""
-    noise *= 12
+def photographed(noise: np.ndarray, images: np.ndarray, deviation: float = 12) -> np.ndarray:
+    """Images (n, H, W, 3) float32 with a camera's range and noise (given with a deviation of 1, overwritten), uint8."""
+    noise *= deviation
     noise += images
     return noise.clip(0, 255, out=noise).astype(np.uint8)
 
